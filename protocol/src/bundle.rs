@@ -1,0 +1,114 @@
+//! Which small files are sealed together: PROTOCOL.md section 5, "Bundles".
+//!
+//! A rule over the files in key order and nothing else, so that the same files always meet in the same bundles.
+
+use crate::ids::ContentHash;
+use crate::keys::IdKeys;
+use crate::limits::{BUNDLE_BYTES_MAX, BUNDLE_BYTES_MEAN};
+
+/// Decides where bundles of one stream end.
+pub struct BundleRule {
+    key: [u8; 32],
+    owner: Option<(u64, u64)>,
+    bytes: usize,
+}
+
+impl BundleRule {
+    /// The rule of an account, before the first file.
+    pub fn new(keys: &IdKeys) -> Self {
+        Self { key: keys.bundle, owner: None, bytes: 0 }
+    }
+
+    /// Whether the open bundle has to end before a file of this owner and size.
+    ///
+    /// `owner` is any pair of numbers that are equal exactly when owner and group are.
+    pub fn ends_before(&mut self, owner: (u64, u64), size: usize) -> bool {
+        let ends = self.bytes > 0 && (self.owner != Some(owner) || self.bytes + size > BUNDLE_BYTES_MAX);
+        if ends {
+            self.bytes = 0;
+        }
+        self.owner = Some(owner);
+        ends
+    }
+
+    /// Adds a file to the open bundle; whether the bundle ends with it.
+    pub fn ends_after(&mut self, hash: &ContentHash, size: usize) -> bool {
+        self.bytes += size;
+        let drawn = blake3::keyed_hash(&self.key, hash.as_bytes());
+        let drawn = drawn.as_bytes().iter().take(8).rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+        let threshold = (size as u128) << 64 >> BUNDLE_BYTES_MEAN.ilog2();
+        let ends = u128::from(drawn) < threshold;
+        if ends {
+            self.bytes = 0;
+        }
+        ends
+    }
+}
+
+/// Whether the start of a file promises that compressing it is worth while: which of the two streams it goes to.
+///
+/// Compares how often bytes repeat with what chance would give: random and compressed data stays below 1.5 times that.
+pub fn is_compressible(data: &[u8]) -> bool {
+    let sample = &data[..data.len().min(4096)];
+    let mut counts = [0u32; 256];
+    for byte in sample {
+        counts[usize::from(*byte)] += 1;
+    }
+    let pairs: u64 = counts.iter().map(|count| u64::from(*count) * u64::from(*count)).sum();
+    let length = sample.len() as u64;
+    512 * pairs > 3 * (256 * length + length * length.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::DomainId;
+    use crate::keys::Keyring;
+
+    fn rule() -> BundleRule {
+        BundleRule::new(&Keyring::new(DomainId::ZERO, [1; 32], [0; 32]).keys().ids)
+    }
+
+    fn hash(number: u32) -> ContentHash {
+        ContentHash::from_slice(blake3::hash(&number.to_le_bytes()).as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn bundles_have_the_mean_size_and_never_more_than_the_limit() {
+        let mut rule = rule();
+        let (mut sizes, mut open) = (Vec::new(), 0);
+        for number in 0..20_000 {
+            let size = 513 + (number as usize * 7919) % 60_000;
+            if rule.ends_before((1, 1), size) {
+                sizes.push(std::mem::take(&mut open));
+            }
+            open += size;
+            if rule.ends_after(&hash(number), size) {
+                sizes.push(std::mem::take(&mut open));
+            }
+        }
+        assert!(sizes.iter().all(|size| *size <= BUNDLE_BYTES_MAX));
+        let mean = sizes.iter().sum::<usize>() / sizes.len();
+        assert!((400 << 10..700 << 10).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn another_owner_ends_a_bundle() {
+        let mut rule = rule();
+        assert!(!rule.ends_before((1, 1), 600));
+        if !rule.ends_after(&hash(3), 600) {
+            assert!(rule.ends_before((1, 2), 600));
+        }
+        assert!(!rule.ends_before((7, 7), 600), "an empty bundle has no owner to keep");
+    }
+
+    #[test]
+    fn text_is_compressible_and_noise_is_not() {
+        let mut noise = vec![0; 4096];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        for length in [513, 1000, 4096] {
+            assert!(!is_compressible(&noise[..length]), "{length}");
+            assert!(is_compressible(&b"the quick brown fox jumps over the lazy dog ".repeat(100)[..length]), "{length}");
+        }
+    }
+}
