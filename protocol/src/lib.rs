@@ -15,4 +15,5 @@ pub mod limits;
 pub mod map;
 pub mod object;
 pub mod path;
+pub mod store;
 pub mod tree;
