@@ -6,6 +6,7 @@
 //! system. No type of a host appears in the model.
 
 pub mod content;
+pub mod model;
 pub mod objects;
 #[cfg(test)]
 mod random_tree;
