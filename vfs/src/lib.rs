@@ -6,6 +6,7 @@
 //! system. No type of a host appears in the model.
 
 pub mod content;
+pub mod host;
 pub mod model;
 pub mod objects;
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Listing directories: the folder of versions, and directories in versions.
 //!
-//! Cookies are 0 at the start, 1 after `.`, 2 after `..`, and from there count entries.
+//! A listing has no state but its cookie: 0 at the start, 1 after `.`, 2 after `..`. In a version it then counts entries, and is
+//! [`LAST`] after the last one, so that finding the end costs nothing. In the folder it comes from the version's sequence, so that
+//! versions may come and go during a listing.
 
-use std::sync::{Arc, Mutex};
+use std::collections::VecDeque;
+use std::sync::Mutex;
 
-use super::directory::{Directory, Entries, Marks, name_of};
-use super::handles::Handle;
+use super::directory::{Directory, Entries, Found, name_of};
 use super::inode::{Identity, Ino};
 use super::version::{LATEST, VersionList};
 use super::{Attributes, Problem, Snapshots, Validity};
@@ -25,47 +27,24 @@ pub struct Listed<'a> {
     pub validity: Validity,
 }
 
-/// A directory that is open for listing.
-pub(super) enum OpenListing {
-    /// The folder, as it was when it was opened.
-    Folder(Arc<VersionList>),
-    /// A directory of a version.
-    Directory { directory: Directory, ino: Ino, marks: Mutex<Marks> },
-}
+/// Takes a line, or has no room for it.
+pub type AddLine<'a> = dyn FnMut(&Listed<'_>) -> bool + 'a;
 
 /// Cookie after `.` and `..`.
 const FIRST: u64 = 2;
+/// Cookie after the last line.
+const LAST: u64 = 1 << 62;
 
 impl Snapshots {
-    /// Opens a directory for listing.
-    pub fn open_directory(&self, ino: Ino) -> Result<Handle, Problem> {
-        self.listings.add(if ino == Ino::ROOT {
-            OpenListing::Folder(self.current())
-        } else {
-            OpenListing::Directory { directory: self.directory(ino)?, ino, marks: Mutex::default() }
-        })
-    }
-
-    /// Closes a directory.
-    pub fn close_directory(&self, handle: Handle) {
-        self.listings.remove(handle);
-    }
-
-    /// Hands over what comes after `cookie`, line by line, until `add` has no room (and gives false) or all is listed. Each line but
-    /// `.` and `..` that `add` took counts one reference to its inode. After [`Problem::NotInMemory`] the listing goes on with the
-    /// cookie of the last line taken.
-    pub fn list(
-        &self,
-        handle: Handle,
-        cookie: u64,
-        wait: Wait,
-        add: &mut dyn FnMut(&Listed<'_>) -> bool,
-    ) -> Result<(), Problem> {
-        let listing = self.listings.get(handle)?;
-        let (ino, parent) = match &*listing {
-            OpenListing::Folder(_) => (Ino::ROOT, Ino::ROOT),
-            OpenListing::Directory { directory, ino, .. } => (*ino, parent_of(directory)),
-        };
+    /// Hands over what comes after `cookie` in a directory, line by line, until `add` has no room (and gives false) or all is
+    /// listed. Each line but `.` and `..` that `add` took counts one reference to its inode. After [`Problem::NotInMemory`] the
+    /// listing goes on with the cookie of the last line taken.
+    pub fn list(&self, ino: Ino, cookie: u64, wait: Wait, add: &mut AddLine<'_>) -> Result<(), Problem> {
+        if cookie >= LAST {
+            return Ok(());
+        }
+        let directory = if ino == Ino::ROOT { None } else { Some(self.directory(ino)?) };
+        let parent = directory.as_ref().map_or(Ino::ROOT, parent_of);
         for (name, number, ino) in [(&b"."[..], 0, ino), (b"..", 1, parent)] {
             let attributes = Attributes::made_up_directory(ino, self.owner, self.folder().mtime);
             let line = Listed { name, cookie: number + 1, attributes, validity: Validity::Briefly };
@@ -73,33 +52,24 @@ impl Snapshots {
                 return Ok(());
             }
         }
-        let from = cookie.max(FIRST);
-        match &*listing {
-            OpenListing::Folder(list) => self.list_folder(list, from, add),
-            OpenListing::Directory { directory, marks, .. } => {
-                self.list_directory(directory, marks, from, wait, add)
-            }
+        match directory {
+            None => self.list_folder(&self.current(), cookie, add),
+            Some(directory) => self.list_directory(&directory, ino, cookie.max(FIRST), wait, add),
         }
     }
 
-    fn list_folder(
-        &self,
-        list: &VersionList,
-        cookie: u64,
-        add: &mut dyn FnMut(&Listed<'_>) -> bool,
-    ) -> Result<(), Problem> {
-        let latest = list.link(LATEST.as_bytes()).map(|_| LATEST);
-        let names = latest.into_iter().chain(list.listed().iter().map(|named| named.name.as_str()));
-        for (name, number) in names.zip(FIRST..).skip((cookie - FIRST) as usize) {
+    fn list_folder(&self, list: &VersionList, cookie: u64, add: &mut AddLine<'_>) -> Result<(), Problem> {
+        let latest = list.link(LATEST.as_bytes()).map(|_| (LATEST, FIRST + 1));
+        // Newest first: the higher the sequence, the lower the cookie.
+        let versions = list.listed().iter().map(|named| {
+            let behind = (LAST / 2).saturating_sub(named.version.sequence);
+            (named.name.as_str(), FIRST + 2 + behind)
+        });
+        for (name, cookie) in latest.into_iter().chain(versions).filter(|(_, own)| *own > cookie) {
             let found = self.lookup_in_folder(list, name.as_bytes())?;
-            let line = Listed {
-                name: name.as_bytes(),
-                cookie: number + 1,
-                attributes: found.attributes,
-                validity: found.validity,
-            };
-            if !add(&line) {
-                self.forget(found.attributes.ino, 1);
+            let (attributes, validity) = (found.attributes, found.validity);
+            if !add(&Listed { name: name.as_bytes(), cookie, attributes, validity }) {
+                self.forget(attributes.ino, 1);
                 break;
             }
         }
@@ -109,44 +79,44 @@ impl Snapshots {
     fn list_directory(
         &self,
         directory: &Directory,
-        marks: &Mutex<Marks>,
+        ino: Ino,
         cookie: u64,
         wait: Wait,
-        add: &mut dyn FnMut(&Listed<'_>) -> bool,
+        add: &mut AddLine<'_>,
     ) -> Result<(), Problem> {
         let wanted = cookie - FIRST;
-        let (mut count, after) = {
-            let marks = lock(marks);
-            let (count, after) = marks.before(wanted);
-            (count, after.map(<[u8]>::to_vec))
-        };
+        let (mut count, after) = self.listings.before(ino, wanted);
         let mut entries = Entries::open(&self.reader, directory, after.as_deref(), wait)?;
-        let mut last = None;
-        let mut result = Ok(());
-        loop {
-            let found = match entries.next() {
-                Ok(Some(found)) => found,
-                Ok(None) => break,
-                Err(problem) => {
-                    result = Err(problem);
-                    break;
-                }
-            };
+        let mut next = entries.next()?;
+        let mut last: Option<Found> = None;
+        let result = loop {
+            let Some(found) = next else { return Ok(()) };
+            // The one after it tells whether it is the last; if that cannot be read, it is told with the next line.
+            let following = entries.next();
             if count >= wanted {
+                let is_last = matches!(following, Ok(None));
+                let cookie = if is_last { LAST } else { FIRST + count + 1 };
                 let attributes = self.remember(directory, &found);
-                let name = name_of(&found.key);
-                let line =
-                    Listed { name, cookie: FIRST + count + 1, attributes, validity: Validity::UntilChanged };
+                let line = Listed {
+                    name: name_of(&found.key),
+                    cookie,
+                    attributes,
+                    validity: Validity::UntilChanged,
+                };
                 if !add(&line) {
                     self.forget(attributes.ino, 1);
-                    break;
+                    break Ok(());
                 }
             }
             count += 1;
-            last = Some(found.key);
-        }
-        if let Some(key) = last {
-            lock(marks).note(count, &key);
+            last = Some(found);
+            match following {
+                Ok(following) => next = following,
+                Err(problem) => break Err(problem),
+            }
+        };
+        if let Some(last) = last {
+            self.listings.note(ino, count, &last.key);
         }
         result
     }
@@ -158,5 +128,99 @@ fn parent_of(directory: &Directory) -> Ino {
         Ino::ROOT
     } else {
         Identity::directory(&directory.version.version.id, directory.parent_path()).ino()
+    }
+}
+
+/// Where listings under way have been, so that they need not count from the start. Losing it costs time only.
+#[derive(Default)]
+pub(super) struct Listings {
+    /// The one that went on last is the last.
+    recent: Mutex<VecDeque<(Ino, Marks)>>,
+}
+
+/// Listings that are remembered.
+const LISTINGS_MAX: usize = 64;
+
+impl Listings {
+    fn before(&self, ino: Ino, count: u64) -> (u64, Option<Vec<u8>>) {
+        let recent = lock(&self.recent);
+        let marks = recent.iter().rev().find(|(known, _)| *known == ino).map(|(_, marks)| marks);
+        let (count, key) = marks.map_or((0, None), |marks| marks.before(count));
+        (count, key.map(<[u8]>::to_vec))
+    }
+
+    fn note(&self, ino: Ino, count: u64, key: &[u8]) {
+        let mut recent = lock(&self.recent);
+        let known = recent.iter().rposition(|(known, _)| *known == ino).and_then(|at| recent.remove(at));
+        if recent.len() >= LISTINGS_MAX {
+            recent.pop_front();
+        }
+        let (_, mut marks) = known.unwrap_or((ino, Marks::default()));
+        marks.note(count, key);
+        recent.push_back((ino, marks));
+    }
+}
+
+/// Where one listing has been: numbers of children and the keys they had.
+#[derive(Debug, Default)]
+struct Marks {
+    marks: Vec<(u64, Vec<u8>)>,
+}
+
+/// Marks of one listing.
+const MARKS_MAX: usize = 256;
+
+impl Marks {
+    /// Child number `count - 1` has this key, so `count` children are listed.
+    fn note(&mut self, count: u64, key: &[u8]) {
+        let known = self.marks.binary_search_by_key(&count, |(count, _)| *count);
+        let Err(at) = known else { return };
+        if self.marks.len() >= MARKS_MAX {
+            // Every second one makes room; the last, where the listing goes on, stays.
+            let last = self.marks.len() - 1;
+            let mut at = 0;
+            self.marks.retain(|_| {
+                at += 1;
+                at % 2 == 0 || at - 1 == last
+            });
+            return self.note(count, key);
+        }
+        self.marks.insert(at, (count, key.to_vec()));
+    }
+
+    /// The last mark at or before `count` children.
+    fn before(&self, count: u64) -> (u64, Option<&[u8]>) {
+        let at = self.marks.partition_point(|(marked, _)| *marked <= count);
+        at.checked_sub(1).map_or((0, None), |at| (self.marks[at].0, Some(&self.marks[at].1[..])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_few_and_the_last_is_there() {
+        let mut marks = Marks::default();
+        for count in 1..=100_000u64 {
+            marks.note(count * 170, &count.to_le_bytes());
+            assert!(marks.marks.len() <= MARKS_MAX);
+            assert_eq!(marks.before(count * 170).0, count * 170);
+        }
+        assert!(marks.marks.is_sorted());
+        let widest = marks.marks.windows(2).map(|pair| pair[1].0 - pair[0].0).max().unwrap();
+        assert!(widest <= 17_000_000 / 64, "{widest}");
+        assert_eq!(marks.before(169), (0, None));
+    }
+
+    #[test]
+    fn few_listings_are_remembered() {
+        let listings = Listings::default();
+        for ino in 0..1000 {
+            listings.note(Ino(ino), 170, b"key");
+        }
+        assert_eq!(lock(&listings.recent).len(), LISTINGS_MAX);
+        assert_eq!(listings.before(Ino(999), 200), (170, Some(b"key".to_vec())));
+        assert_eq!(listings.before(Ino(3), 200), (0, None));
     }
 }

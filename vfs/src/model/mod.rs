@@ -26,7 +26,7 @@ pub use attributes::{Attributes, FileKind, Owner};
 pub use file::{FileReading, Spare};
 pub use handles::Handle;
 pub use inode::Ino;
-pub use listing::Listed;
+pub use listing::{AddLine, Listed};
 pub use problem::Problem;
 pub use version::{LISTED_MAX, Version};
 
@@ -37,7 +37,7 @@ use directory::{Directory, Found};
 use file::OpenFile;
 use handles::Handles;
 use inode::{Identity, Inodes, Node, Place};
-use listing::OpenListing;
+use listing::Listings;
 use neighbours::Neighbours;
 use version::VersionList;
 
@@ -48,7 +48,7 @@ pub struct Snapshots {
     versions: RwLock<Arc<VersionList>>,
     inodes: Inodes,
     files: Handles<OpenFile>,
-    listings: Handles<OpenListing>,
+    listings: Listings,
     neighbours: Neighbours,
 }
 
@@ -92,7 +92,7 @@ impl Snapshots {
             versions: RwLock::default(),
             inodes: Inodes::new(),
             files: Handles::new(),
-            listings: Handles::new(),
+            listings: Listings::default(),
         })
     }
 
