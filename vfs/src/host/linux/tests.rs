@@ -174,7 +174,7 @@ fn ugly_folder(root: &Path) {
     }
     let odd: Vec<u8> = (1..=255).filter(|byte| *byte != b'/').collect();
     for bytes in odd.chunks(50) {
-        fs::write(root.join(std::ffi::OsStr::from_bytes(bytes)), bytes).unwrap();
+        fs::write(root.join(OsStr::from_bytes(bytes)), bytes).unwrap();
     }
     fs::hard_link(root.join("a/bundled"), root.join("hard link")).unwrap();
     symlink("../nowhere/\u{fc}", root.join("dangling")).unwrap();
@@ -342,7 +342,7 @@ fn mapped_reads_equal_pread() {
         open.read_exact_at(&mut buffer, range.start as u64).unwrap();
         assert_eq!(buffer, bytes[range]);
     };
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for reader in 0..4usize {
             let check = &check;
             scope.spawn(move || {
@@ -477,8 +477,8 @@ fn random_reads_fetch_each_chunk_once() {
         // Where the pages before are there already the kernel reads more than was asked for, and nothing is left to push.
         let bytes = mounted.handle.requests().bytes_read - before.bytes_read;
         if (1..64 << 10).contains(&bytes) {
-            while mounted.handle.requests().chunks_pushed == before.chunks_pushed {
-                std::thread::yield_now();
+            while mounted.handle.requests().pushes == before.pushes {
+                thread::yield_now();
             }
         }
     }
@@ -509,7 +509,7 @@ fn a_blocked_read_does_not_block_others() {
     assert_eq!(fs::read_dir(&top).unwrap().count(), 41);
     mounted.source().stick();
     let barrier = Barrier::new(9);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let readers: Vec<_> = ids[..8]
             .iter()
             .map(|number| {
