@@ -14,6 +14,7 @@ mod problem;
 #[cfg(test)]
 mod tests;
 mod version;
+mod watch;
 
 use std::io;
 use std::sync::{Arc, RwLock};
@@ -250,8 +251,8 @@ impl Snapshots {
             return Ok(file);
         }
         let Node::File { version, place } = self.node(ino)? else { return Err(Problem::IsADirectory) };
-        let (_, entry) = self.entry(&place, wait)?;
-        self.neighbours.read(&version, &place, &entry);
+        let (key, entry) = self.entry(&place, wait)?;
+        self.neighbours.read(&version, &key, &entry);
         Ok(self.files.add(ReadFile::new(ino, ContentReader::new(&self.reader, &entry))))
     }
 

@@ -1,22 +1,24 @@
-//! Small files that will be read soon: those after one that was read, once several near it were.
+//! Small files that will be read soon: the others of a directory, when its files are being read one after the other.
 //!
-//! Programs that read a tree open files in about the order of keys, and neighbours in that order share bundles. So a thread of its own
-//! has the objects of the next files fetched, and gives the files' bytes to whoever takes spare ones: on Linux they go into the page
-//! cache, and reading those files then costs no request at all. One file near the end of each step is left out, so that reading it
-//! tells that the next step is due.
+//! Who reads a tree (`grep -r`, `cp -r`, a build) lists a directory and then reads its files. Once that is seen, a thread of its own
+//! has the objects of a directory's files fetched as soon as it is listed, and gives the files' bytes to whoever takes spare ones: on
+//! Linux they go into the page cache, and reading those files then costs no request at all. One file of each step is left
+//! out: that it is read confirms the guess and tells that the next step is due. Guesses that are not confirmed end it.
 
-use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Mutex};
-use std::{io, thread};
+use std::thread;
 
 use backstore_protocol::entry::{Content, Entry, Kind};
 use backstore_protocol::ids::ObjectId;
-use backstore_protocol::tree::{Cursor, Items};
+use backstore_protocol::path::split_key;
+use backstore_protocol::tree::Cursor;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::inode::{Identity, Inodes, Place};
+use super::inode::{Identity, Inodes};
 use super::version::NamedVersion;
+use super::watch::{Step, Taken, Watch};
 use super::{Spare, SpareTaker};
 use crate::content::{self, Run};
 use crate::objects::{ObjectReader, ReadError, Wait, Want};
@@ -24,60 +26,32 @@ use crate::sync::lock;
 
 /// Larger files are fetched when they are read.
 const FILE_BYTES_MAX: u64 = 512 << 10;
-/// Files read in one leaf before anything is fetched for it.
-const READS_MIN: u32 = 3;
-/// Leaves that are watched at a time.
-const LEAVES_MAX: usize = 16;
-/// Bytes of files in one step: in the first for a leaf, and at most.
-const STEP_BYTES_MIN: u64 = 1 << 20;
-const STEP_BYTES_MAX: u64 = 8 << 20;
-/// A step begins when less than so many entries are left of the one before.
-const MARGIN: u16 = 32;
+/// Entries that one step looks at.
+const STEP_ENTRIES_MAX: usize = 1024;
 /// Steps that wait for the thread; more are dropped.
 const STEPS_MAX: usize = 16;
 
-/// Watches what is read.
+/// Watches what is listed and read.
 pub(super) struct Neighbours {
-    leaves: Arc<Mutex<Leaves>>,
+    watch: Arc<Mutex<Watch>>,
     steps: Sender<Step>,
     taker: Arc<Mutex<Option<SpareTaker>>>,
-}
-
-/// Leaves in which files were read, most recent last.
-#[derive(Default)]
-struct Leaves(VecDeque<Leaf>);
-
-struct Leaf {
-    id: ObjectId,
-    reads: u32,
-    /// Entries before this index have been looked at.
-    ahead_to: u16,
-    /// Where a step went that came to the end of this leaf.
-    continued_in: Option<ObjectId>,
-    step_bytes: u64,
-}
-
-struct Step {
-    version: Arc<NamedVersion>,
-    leaf: ObjectId,
-    from: u16,
-    bytes: u64,
 }
 
 impl Neighbours {
     /// Starts the thread; it ends when this is dropped.
     pub(super) fn new(reader: &Arc<ObjectReader>, inodes: &Arc<Inodes>) -> io::Result<Self> {
         let (steps, waiting) = bounded(STEPS_MAX);
-        let leaves: Arc<Mutex<Leaves>> = Arc::default();
+        let watch: Arc<Mutex<Watch>> = Arc::default();
         let taker: Arc<Mutex<Option<SpareTaker>>> = Arc::default();
         let follower = Follower {
             reader: Arc::clone(reader),
             inodes: Arc::clone(inodes),
-            leaves: Arc::clone(&leaves),
+            watch: Arc::clone(&watch),
             taker: Arc::clone(&taker),
         };
         thread::Builder::new().name("neighbours".into()).spawn(move || follower.follow(&waiting))?;
-        Ok(Self { leaves, steps, taker })
+        Ok(Self { watch, steps, taker })
     }
 
     /// From now on spare bytes go to `taker`.
@@ -86,56 +60,32 @@ impl Neighbours {
     }
 
     /// A file is being read.
-    pub(super) fn read(&self, version: &Arc<NamedVersion>, place: &Place, entry: &Entry) {
-        if !is_small(entry) {
-            return;
-        }
-        let mut leaves = lock(&self.leaves);
-        let leaf = leaves.recent(*place.leaf);
-        leaf.reads += 1;
-        if leaf.reads < READS_MIN || place.index.saturating_add(MARGIN) < leaf.ahead_to {
-            return;
-        }
-        let (leaf, from) = match leaf.continued_in {
-            None => {
-                let from = leaf.ahead_to.max(place.index + 1);
-                (leaf, from)
-            }
-            Some(next) => {
-                let next = leaves.recent(next);
-                if next.ahead_to > MARGIN {
-                    return;
-                }
-                let from = next.ahead_to;
-                (next, from)
-            }
-        };
-        let step = Step { version: Arc::clone(version), leaf: leaf.id, from, bytes: leaf.step_bytes };
-        // Until the thread says how far it came, no other step begins here.
-        leaf.ahead_to = u16::MAX;
-        leaf.step_bytes = (2 * leaf.step_bytes).min(STEP_BYTES_MAX);
-        if self.steps.try_send(step).is_err() {
-            leaf.ahead_to = from;
+    pub(super) fn read(&self, version: &Arc<NamedVersion>, key: &[u8], entry: &Entry) {
+        if let Ok((directory, _)) = split_key(key)
+            && is_small(entry)
+        {
+            self.send(lock(&self.watch).read(version, directory, key));
         }
     }
-}
 
-impl Leaves {
-    /// The record of a leaf, made if there is none, as the most recent one.
-    fn recent(&mut self, id: ObjectId) -> &mut Leaf {
-        let known = self.0.iter().position(|leaf| leaf.id == id).and_then(|at| self.0.remove(at));
-        if self.0.len() >= LEAVES_MAX {
-            self.0.pop_front();
+    /// A directory has been listed from its start.
+    pub(super) fn listed(&self, version: &Arc<NamedVersion>, directory: &[u8]) {
+        self.send(lock(&self.watch).listed(version, directory));
+    }
+
+    fn send(&self, step: Option<Step>) {
+        if let Some(step) = step
+            && let Err(refused) = self.steps.try_send(step)
+        {
+            let step = refused.into_inner();
+            lock(&self.watch).taken(&step, Taken { came_to: step.after.clone(), due: None });
         }
-        let new = Leaf { id, reads: 0, ahead_to: 0, continued_in: None, step_bytes: STEP_BYTES_MIN };
-        let at = self.0.len();
-        self.0.push_back(known.unwrap_or(new));
-        &mut self.0[at]
     }
 }
 
 fn is_small(entry: &Entry) -> bool {
     entry.kind == Kind::File
+        && entry.size > 0
         && entry.size <= FILE_BYTES_MAX
         && matches!(entry.content, Content::Extents(_) | Content::Inline(_))
 }
@@ -144,105 +94,87 @@ fn is_small(entry: &Entry) -> bool {
 struct Follower {
     reader: Arc<ObjectReader>,
     inodes: Arc<Inodes>,
-    leaves: Arc<Mutex<Leaves>>,
+    watch: Arc<Mutex<Watch>>,
     taker: Arc<Mutex<Option<SpareTaker>>>,
 }
 
-/// How far a step came: entries before this index of this leaf.
-struct Reached {
-    leaf: ObjectId,
-    index: u16,
-    /// Entries of the leaf that the step began in, if it went on to another.
-    left: Option<u16>,
-}
-
-/// A file of a step.
+/// A small file of the directory.
 struct Neighbour {
-    leaf: ObjectId,
-    index: u16,
     key: Vec<u8>,
     entry: Entry,
-}
-
-/// The files of a step.
-#[derive(Default)]
-struct Found {
-    files: Vec<Neighbour>,
-    bytes: u64,
-    last: Option<ObjectId>,
+    identity: Identity,
 }
 
 impl Follower {
     fn follow(&self, steps: &Receiver<Step>) {
         for step in steps {
-            let mut found = Found::default();
+            let mut files = Vec::new();
+            let mut came_to = step.after.clone();
             // What cannot be read here is reported when somebody needs it.
-            let nowhere = Reached { leaf: step.leaf, index: step.from, left: None };
-            let reached = self.find(&step, &mut found).unwrap_or(nowhere);
-            self.note(&step, &reached);
-            self.give(&step, found, &reached);
+            let _ = self.find(&step, &mut files, &mut came_to);
+            let due = files.len().saturating_sub(16).max(files.len() / 2);
+            let due_key = files.get(due).map(|file: &Neighbour| file.key.clone());
+            lock(&self.watch).taken(&step, Taken { came_to, due: due_key });
+            files.into_iter().enumerate().filter(|(at, _)| *at != due).for_each(|(_, file)| self.give(&file));
         }
     }
 
-    /// Has the objects of small files fetched, from an entry on, in this leaf and the next, until they are enough.
-    fn find(&self, step: &Step, found: &mut Found) -> Result<Reached, ReadError> {
-        let leaf = self.reader.tree_node(&step.leaf, Wait::UntilDeadline)?;
-        let entries = leaf.len() as u16;
-        let mut items = Items::at(leaf, usize::from(step.from))?;
-        while let Some(entry) = items.read_entry()? {
-            let index = items.next_index() as u16;
-            if found.add(&self.reader, (step.leaf, index - 1), items.key(), entry) >= step.bytes {
-                return Ok(Reached { leaf: step.leaf, index, left: None });
-            }
-        }
-        let after = [items.key(), &[0]].concat();
+    /// Finds the small files of the directory, and has their objects fetched and those of files after it, until they are enough.
+    fn find(
+        &self,
+        step: &Step,
+        files: &mut Vec<Neighbour>,
+        came_to: &mut Option<Vec<u8>>,
+    ) -> Result<(), ReadError> {
+        let prefix = [&step.directory[..], &[0, 0]].concat();
+        let from = step.after.as_ref().map_or_else(|| prefix.clone(), |after| [&after[..], &[0]].concat());
         let mut cursor =
-            Cursor::seek(self.reader.nodes(Wait::UntilDeadline), step.version.version.root, &after)?;
+            Cursor::seek(self.reader.nodes(Wait::UntilDeadline), step.version.version.root, &from)?;
         cursor.hint();
-        let mut reached = Reached { leaf: step.leaf, index: entries, left: None };
-        while let Some(entry) = cursor.next_entry()? {
-            let (leaf, index) = cursor.place();
-            if reached.left.is_some() && reached.leaf != leaf {
-                break;
+        let (mut bytes, mut last) = (0, None);
+        for _ in 0..STEP_ENTRIES_MAX {
+            let Some(entry) = cursor.next_entry()? else { break };
+            let key = cursor.key();
+            let is_inside = key.starts_with(&prefix);
+            if is_small(&entry) {
+                let identity = is_inside.then(|| Identity::file(&step.version, key, &entry));
+                if identity.as_ref().is_some_and(|identity| self.inodes.known(identity).is_none()) {
+                    // Its part of the listing is still to come.
+                    break;
+                }
+                self.fetch(&entry, &mut last);
+                bytes += entry.size;
+                if let Some(identity) = identity {
+                    files.push(Neighbour { key: key.to_vec(), entry, identity });
+                }
             }
-            let index = index as u16;
-            reached = Reached { leaf, index: index + 1, left: Some(entries) };
-            if found.add(&self.reader, (leaf, index), cursor.key(), entry) >= step.bytes {
+            if is_inside {
+                *came_to = Some(key.to_vec());
+            }
+            if bytes >= step.bytes {
                 break;
             }
         }
-        Ok(reached)
+        Ok(())
     }
 
-    fn note(&self, step: &Step, reached: &Reached) {
-        let mut leaves = lock(&self.leaves);
-        let first = leaves.recent(step.leaf);
-        let Some(entries) = reached.left else {
-            first.ahead_to = reached.index;
-            return;
-        };
-        first.ahead_to = entries;
-        first.continued_in = Some(reached.leaf);
-        let next = leaves.recent(reached.leaf);
-        next.reads = next.reads.max(READS_MIN);
-        next.ahead_to = next.ahead_to.max(reached.index);
-        next.step_bytes = next.step_bytes.max((2 * step.bytes).min(STEP_BYTES_MAX));
-    }
-
-    /// Gives the bytes of files that the system knows to the taker, but for the one whose reading tells that the next step is due.
-    fn give(&self, step: &Step, found: Found, reached: &Reached) {
-        let Some(taker) = lock(&self.taker).clone() else { return };
-        let is_near_end = |file: &Neighbour| {
-            file.leaf == reached.leaf && file.index.saturating_add(MARGIN) >= reached.index
-        };
-        let due = found.files.iter().position(is_near_end).unwrap_or(found.files.len().saturating_sub(1));
-        for (_, file) in found.files.into_iter().enumerate().filter(|(at, _)| *at != due) {
-            let identity = Identity::file(&step.version, &file.key, &file.entry);
-            if let Some(ino) = self.inodes.known(&identity)
-                && let Some(bytes) = self.bytes(&file.entry)
-            {
-                taker(Spare { ino, offset: 0, bytes, size: file.entry.size });
+    fn fetch(&self, entry: &Entry, last: &mut Option<ObjectId>) {
+        entry.content.for_each_reference(&mut |object| {
+            // Neighbours mostly lie in the same object.
+            if *last != Some(object.id) {
+                *last = Some(object.id);
+                self.reader.prefetch([Want::Data(object)]);
             }
+        });
+    }
+
+    /// Gives a file's bytes to the taker, if the system knows the file.
+    fn give(&self, file: &Neighbour) {
+        let Some(taker) = lock(&self.taker).clone() else { return };
+        if let Some(ino) = self.inodes.known(&file.identity)
+            && let Some(bytes) = self.bytes(&file.entry)
+        {
+            taker(Spare { ino, offset: 0, bytes, size: file.entry.size });
         }
     }
 
@@ -254,23 +186,5 @@ impl Follower {
             (Some(Run::Data(bytes)), true) => Some(bytes),
             (_, _) => None,
         }
-    }
-}
-
-impl Found {
-    /// Adds a small file and has its objects fetched; gives the bytes of all so far.
-    fn add(&mut self, reader: &ObjectReader, place: (ObjectId, u16), key: &[u8], entry: Entry) -> u64 {
-        if is_small(&entry) && entry.size > 0 {
-            entry.content.for_each_reference(&mut |object| {
-                // Neighbours mostly lie in the same object.
-                if self.last != Some(object.id) {
-                    self.last = Some(object.id);
-                    reader.prefetch([Want::Data(object)]);
-                }
-            });
-            self.bytes += entry.size;
-            self.files.push(Neighbour { leaf: place.0, index: place.1, key: key.to_vec(), entry });
-        }
-        self.bytes
     }
 }
