@@ -35,7 +35,8 @@ impl BundleRule {
     pub fn ends_after(&mut self, hash: &ContentHash, size: usize) -> bool {
         self.bytes += size;
         let drawn = blake3::keyed_hash(&self.key, hash.as_bytes());
-        let drawn = drawn.as_bytes().iter().take(8).rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+        let drawn =
+            drawn.as_bytes().iter().take(8).rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
         let threshold = (size as u128) << 64 >> BUNDLE_BYTES_MEAN.ilog2();
         let ends = u128::from(drawn) < threshold;
         if ends {
@@ -108,7 +109,10 @@ mod tests {
         blake3::Hasher::new().finalize_xof().fill(&mut noise);
         for length in [513, 1000, 4096] {
             assert!(!is_compressible(&noise[..length]), "{length}");
-            assert!(is_compressible(&b"the quick brown fox jumps over the lazy dog ".repeat(100)[..length]), "{length}");
+            assert!(
+                is_compressible(&b"the quick brown fox jumps over the lazy dog ".repeat(100)[..length]),
+                "{length}"
+            );
         }
     }
 }

@@ -163,7 +163,13 @@ mod tests {
         let chunks = |chunker: &dyn Chunker, data: &[u8]| {
             let mut rest = data;
             let lengths = cuts(chunker, data);
-            lengths.iter().map(|length| { let (chunk, after) = rest.split_at(*length); rest = after; *blake3::hash(chunk).as_bytes() })
+            lengths
+                .iter()
+                .map(|length| {
+                    let (chunk, after) = rest.split_at(*length);
+                    rest = after;
+                    *blake3::hash(chunk).as_bytes()
+                })
                 .collect::<std::collections::HashSet<_>>()
         };
         let before = chunks(&*chunker, &data);
@@ -174,8 +180,18 @@ mod tests {
 
     #[test]
     fn senseless_parameters_are_refused() {
-        for (min, average, max) in [(0, 512, 1024), (64, 64, 1024), (64, 500, 1024), (65, 512, 1024), (64, 512, 8 << 20), (64, 512, 512)] {
-            assert!(ChunkerConfig::FastCdcKeyed { min, average, max }.chunker(&keys(1)).is_err(), "{min} {average} {max}");
+        for (min, average, max) in [
+            (0, 512, 1024),
+            (64, 64, 1024),
+            (64, 500, 1024),
+            (65, 512, 1024),
+            (64, 512, 8 << 20),
+            (64, 512, 512),
+        ] {
+            assert!(
+                ChunkerConfig::FastCdcKeyed { min, average, max }.chunker(&keys(1)).is_err(),
+                "{min} {average} {max}"
+            );
         }
     }
 }

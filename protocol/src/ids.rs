@@ -47,6 +47,12 @@ macro_rules! byte_id {
             }
         }
 
+        impl Default for $name {
+            fn default() -> Self {
+                Self::ZERO
+            }
+        }
+
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(self, f)
@@ -118,7 +124,14 @@ mod tests {
     #[test]
     fn malformed_text_is_refused() {
         let text = AccountId::ZERO.to_string();
-        for bad in ["", "0", &text[1..], &format!("{text}00"), &text.replacen('0', "g", 1), &text.replacen('0', "é", 1)] {
+        for bad in [
+            "",
+            "0",
+            &text[1..],
+            &format!("{text}00"),
+            &text.replacen('0', "g", 1),
+            &text.replacen('0', "é", 1),
+        ] {
             assert_eq!(AccountId::parse(bad), None, "{bad}");
         }
     }

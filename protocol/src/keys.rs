@@ -44,7 +44,11 @@ impl Keyring {
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let keyring: Self = from_postcard(bytes, "keyring")?;
         let numbered = keyring.epochs.iter().zip(1..).all(|((number, _), expected)| *number == expected);
-        if keyring.generation == 0 || keyring.epochs.is_empty() || keyring.epochs.len() > EPOCHS_MAX || !numbered {
+        if keyring.generation == 0
+            || keyring.epochs.is_empty()
+            || keyring.epochs.len() > EPOCHS_MAX
+            || !numbered
+        {
             return Err(Malformed { what: "keyring", offset: 0 });
         }
         Ok(keyring)

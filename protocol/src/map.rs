@@ -177,7 +177,11 @@ impl MapNode {
             .iter()
             .map(|id| {
                 let length = reader.varint_max(OBJECT_PLAIN_MAX as u64, "reference length")? as u32;
-                if (length == 0) == (level == 0) { Err(reader.malformed("reference length")) } else { Ok(ObjectRef { id: *id, length }) }
+                if (length == 0) == (level == 0) {
+                    Err(reader.malformed("reference length"))
+                } else {
+                    Ok(ObjectRef { id: *id, length })
+                }
             })
             .collect::<Result<Vec<_>, _>>()?;
         let mut pieces = Vec::with_capacity(count as usize);
@@ -187,7 +191,9 @@ impl MapNode {
             let piece = read_piece(level, &references, &mut used, &mut reader)?;
             let after_hole = matches!(pieces.last(), Some((_, Piece::Hole(_))));
             let next = start.checked_add(piece.length());
-            let (Some(next), false) = (next, piece.length() == 0 || (after_hole && matches!(piece, Piece::Hole(_)))) else {
+            let (Some(next), false) =
+                (next, piece.length() == 0 || (after_hole && matches!(piece, Piece::Hole(_))))
+            else {
                 return Err(reader.malformed("map item"));
             };
             pieces.push((start, piece));
@@ -316,7 +322,10 @@ mod tests {
         let (root, nodes) = build(&[object(9), Piece::Hole(90), object(4)]);
         let node = &nodes[&root];
         let at = |offset| node.from_offset(offset).first().map(|(start, _)| *start);
-        assert_eq!([at(0), at(9), at(10), at(99), at(100), at(104), at(105)], [Some(0), Some(0), Some(10), Some(10), Some(100), Some(100), None]);
+        assert_eq!(
+            [at(0), at(9), at(10), at(99), at(100), at(104), at(105)],
+            [Some(0), Some(0), Some(10), Some(10), Some(100), Some(100), None]
+        );
     }
 
     #[test]
@@ -333,7 +342,10 @@ mod tests {
             (1, &[id], b"\x01\x01\x05\x00\x05"),
             (16, &[id], b"\x01\x01\x00\x00\x05"),
         ] {
-            assert!(MapNode::parse(level, references, &Bytes::copy_from_slice(payload)).is_err(), "{level} {payload:?}");
+            assert!(
+                MapNode::parse(level, references, &Bytes::copy_from_slice(payload)).is_err(),
+                "{level} {payload:?}"
+            );
         }
     }
 }
