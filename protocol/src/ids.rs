@@ -98,6 +98,11 @@ byte_id!(
     /// Keyed hash of a file's content, independent of how it was cut.
     ContentHash, 16);
 byte_id!(
+    /// Keyed hash of one chunk of a large file.
+    ChunkHash,
+    16
+);
+byte_id!(
     /// Secret of an invitation, single use.
     InviteToken, 20);
 byte_id!(

@@ -83,6 +83,7 @@ impl Keyring {
             layout: derive("content layout", &root),
             table: derive("chunker tables", &root),
             bundle: derive("bundle cut", &root),
+            chunk: derive("chunk hash", &root),
             boundary: derive("tree boundary", &root),
             map: derive("map boundary", &root),
         };
@@ -113,6 +114,8 @@ pub struct IdKeys {
     pub layout: [u8; 32],
     /// The chunker's gear table.
     pub table: [u8; 32],
+    /// Hashes of chunks.
+    pub chunk: [u8; 32],
     /// Where bundles end.
     pub bundle: [u8; 32],
     /// Where tree nodes end.

@@ -294,7 +294,7 @@ fn content_fits_kind(entry: &Entry) -> bool {
         | Kind::CharacterDevice
         | Kind::BlockDevice => matches!(entry.content, Content::None),
     };
-    fits && entry.content_hash.is_some() == Entry::needs_content_hash(&entry.content, entry.size)
+    fits && entry.content_hash.is_some() == Entry::has_content_hash(&entry.content)
 }
 
 fn principal(position: u64, known: &Known<'_>, reader: &Reader<'_>) -> Result<Arc<Principal>, Malformed> {

@@ -152,7 +152,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
             } else if kind == Kind::Symlink {
                 (entry.content, entry.size) = (Content::Inline(b"target".as_slice().into()), 6);
             }
-            if Entry::needs_content_hash(&entry.content, entry.size) {
+            if Entry::has_content_hash(&entry.content) {
                 entry.content_hash = Some(ContentHash::from_bytes([7; 16]));
             }
             let xattrs: BTreeMap<_, _> = xattrs.into_iter().collect();
