@@ -174,6 +174,18 @@ impl Items {
         }
     }
 
+    /// Before the item with this index; beyond the last one, at the end.
+    pub fn at(node: Arc<Node>, index: usize) -> Result<Self, Malformed> {
+        let mut items = Self::start(node);
+        let block = index.min(items.node.items.saturating_sub(1)) / RESTART_ITEMS;
+        if block > 0 {
+            items.next = block * RESTART_ITEMS;
+            items.offset = items.node.restart(block)?;
+        }
+        while items.next < index && items.skip()? {}
+        Ok(items)
+    }
+
     fn clone_position(&self) -> (usize, usize, Before) {
         (self.next, self.offset, self.before.clone())
     }

@@ -342,6 +342,27 @@ fn long_keys_and_many_references_split_nodes() {
 }
 
 #[test]
+fn an_entry_is_found_again_at_its_place() {
+    let store = Store::default();
+    let map = many(2000);
+    let (root, _) = build_for_real(&store, &map);
+    let mut cursor = Cursor::start(&store, root).unwrap();
+    while let Some(entry) = cursor.next_entry().unwrap() {
+        let (leaf, index) = cursor.place();
+        let mut items = Items::at(store.node(&leaf).unwrap(), index).unwrap();
+        assert_eq!(items.read_entry().unwrap(), Some(entry));
+        assert_eq!(items.key(), cursor.key());
+    }
+    let (key, entry) = map.iter().nth(1234).unwrap();
+    let mut cursor = Cursor::seek(&store, root, key).unwrap();
+    assert_eq!(cursor.next_entry().unwrap().as_ref(), Some(entry));
+    let (leaf, index) = cursor.place();
+    assert_eq!(Items::at(store.node(&leaf).unwrap(), index).unwrap().read_entry().unwrap().as_ref(), Some(entry));
+    let end = Items::at(store.node(&leaf).unwrap(), NODE_ITEMS_MAX).unwrap().read_entry();
+    assert_eq!(end.unwrap(), None);
+}
+
+#[test]
 fn the_empty_tree_is_one_leaf() {
     let store = Store::default();
     let root = build(&store, &Map::new());
