@@ -10,6 +10,9 @@ compile_error!("BackStore runs on Linux, macOS and Windows");
 pub mod machine;
 pub mod paths;
 pub mod system;
+#[cfg(all(test, unix))]
+mod testing;
+pub mod walk;
 
 use std::io;
 
