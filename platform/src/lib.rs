@@ -8,6 +8,7 @@
 compile_error!("BackStore runs on Linux, macOS and Windows");
 
 pub mod machine;
+pub mod metadata;
 pub mod paths;
 pub mod system;
 #[cfg(all(test, unix))]
