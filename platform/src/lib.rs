@@ -9,6 +9,7 @@ compile_error!("BackStore runs on Linux, macOS and Windows");
 
 pub mod machine;
 pub mod metadata;
+pub mod mounts;
 pub mod paths;
 pub mod system;
 #[cfg(all(test, unix))]
