@@ -12,6 +12,7 @@ pub mod machine;
 pub mod metadata;
 pub mod mounts;
 pub mod paths;
+pub mod private_file;
 pub mod system;
 #[cfg(all(test, unix))]
 mod testing;
