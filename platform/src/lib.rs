@@ -13,6 +13,7 @@ pub mod metadata;
 pub mod mounts;
 pub mod paths;
 pub mod private_file;
+pub mod process;
 pub mod system;
 #[cfg(all(test, unix))]
 mod testing;
