@@ -14,6 +14,7 @@ pub mod mounts;
 pub mod paths;
 pub mod private_file;
 pub mod process;
+pub mod space;
 pub mod system;
 #[cfg(all(test, unix))]
 mod testing;
