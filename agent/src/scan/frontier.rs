@@ -152,7 +152,7 @@ impl Shared {
         let mut state = self.lock();
         while !state.stopped {
             let may_begin = state.files_ahead < FILES_AHEAD_MAX && state.begun.len() < DIRECTORIES_AHEAD_MAX;
-            match state.waiting.pop_first().filter(|_| may_begin) {
+            match if may_begin { state.waiting.pop_first() } else { None } {
                 Some((path, waiting)) => {
                     state.begun.insert(path.clone(), None);
                     drop(state);
