@@ -15,6 +15,7 @@ pub mod paths;
 pub mod private_file;
 pub mod process;
 pub mod space;
+pub mod sparse;
 pub mod system;
 #[cfg(all(test, unix))]
 mod testing;
