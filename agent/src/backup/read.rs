@@ -36,7 +36,9 @@ pub(super) struct Task {
 pub(super) struct Batch {
     /// The contents of its files, one after the other.
     pub(super) bytes: Vec<u8>,
-    pub(super) files: Vec<(u64, Outcome)>,
+    pub(super) files: Vec<(Task, Outcome)>,
+    /// Bytes that were expected.
+    pub(super) planned: u64,
 }
 
 /// What became of a file.
@@ -70,14 +72,15 @@ const READS_MAX: usize = 3;
 pub(super) fn read_batch(tasks: Vec<Task>, mut bytes: Vec<u8>, ids: &IdKeys, workspace: &mut Workspace) -> Batch {
     bytes.clear();
     let mut files = Vec::with_capacity(tasks.len());
+    let planned = tasks.iter().filter(|task| task.stat.kind == Kind::File).map(|task| task.stat.size).sum();
     for task in tasks {
         let outcome = read_one(&task, &mut bytes, ids, workspace).unwrap_or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => Outcome::Vanished,
             _ => Outcome::Failed(error),
         });
-        files.push((task.place, outcome));
+        files.push((task, outcome));
     }
-    Batch { bytes, files }
+    Batch { bytes, files, planned }
 }
 
 fn read_one(task: &Task, bytes: &mut Vec<u8>, ids: &IdKeys, workspace: &mut Workspace) -> io::Result<Outcome> {

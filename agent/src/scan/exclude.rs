@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use globset::{GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
+use backstore_platform::paths::text_to_native;
 use backstore_protocol::path::ArchivePath;
 
 /// Left out unless a set says `no-default-exclusions`: what is made again by itself, and what was thrown away.
@@ -69,7 +70,6 @@ pub struct ExcludeError {
     pub problem: String,
 }
 
-#[derive(Default)]
 struct Builders {
     names: GlobSetBuilder,
     directory_names: GlobSetBuilder,
@@ -81,7 +81,8 @@ impl Exclusions {
     /// Compiles patterns; `roots` are never left out.
     pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>, roots: &[ArchivePath]) -> Result<Self, ExcludeError> {
         let mut exclusions = Self::default();
-        let mut builders = Builders::default();
+        let new = GlobSetBuilder::new;
+        let mut builders = Builders { names: new(), directory_names: new(), paths: new(), directory_paths: new() };
         for pattern in patterns {
             exclusions.add(pattern, &mut builders)?;
         }
@@ -149,15 +150,8 @@ impl Exclusions {
     }
 }
 
-#[cfg(unix)]
 fn glob_matches(globs: &GlobSet, bytes: &[u8]) -> bool {
-    use std::os::unix::ffi::OsStrExt;
-    !globs.is_empty() && globs.is_match(std::ffi::OsStr::from_bytes(bytes))
-}
-
-#[cfg(not(unix))]
-fn glob_matches(globs: &GlobSet, bytes: &[u8]) -> bool {
-    !globs.is_empty() && globs.is_match(&*String::from_utf8_lossy(bytes))
+    !globs.is_empty() && globs.is_match(&*text_to_native(bytes))
 }
 
 /// A path with `/` between its components, whatever the system: `/home/a` or `C:/Users`.
@@ -199,12 +193,6 @@ impl PathPattern {
             Some(parent) => slashed(&parent, path.name()),
             None => path.name().to_vec(),
         };
-        #[cfg(unix)]
-        {
-            use std::os::unix::ffi::OsStrExt;
-            self.matcher.is_match(std::ffi::OsStr::from_bytes(&bytes))
-        }
-        #[cfg(not(unix))]
-        self.matcher.is_match(&*String::from_utf8_lossy(&bytes))
+        self.matcher.is_match(&*text_to_native(&bytes))
     }
 }

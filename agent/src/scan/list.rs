@@ -50,7 +50,10 @@ impl Names {
         let has = |wanted: &[u8]| places.binary_search_by(|place| name(place).cmp(wanted)).is_ok();
         let mut excluded = 0;
         let mut cache_tag_only = false;
-        if rules.exclude_if_present.iter().any(|wanted| has(wanted)) {
+        if listed.is_err() {
+            // Half a listing would look as if the other half had been deleted.
+            places.clear();
+        } else if rules.exclude_if_present.iter().any(|wanted| has(wanted)) {
             excluded = places.len() as u64;
             places.clear();
         } else if rules.exclude_caches && has(CACHE_TAG) && is_cache_tag(&directory) {
@@ -83,7 +86,7 @@ impl Names {
                 Ok(stat) if stat.kind == Kind::Directory => device_of(stat),
                 Ok(_) | Err(_) => Enter::NotADirectory,
             };
-            files.push(Listed { name: name.into(), stat, enter });
+            files.push(Listed { name: name.into(), stat, enter, implied: false });
         }
         self.next = end;
         let more = end < self.places.len();

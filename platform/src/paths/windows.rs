@@ -40,6 +40,14 @@ pub fn name_to_native(name: &[u8]) -> Result<Cow<'_, OsStr>, PathError> {
     wide(name).map(Cow::Owned)
 }
 
+/// Any archived text as this system's, to be matched against patterns; what is not UTF-8 becomes replacement characters.
+pub fn text_to_native(text: &[u8]) -> Cow<'_, OsStr> {
+    match String::from_utf8_lossy(text) {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_ref()),
+        Cow::Owned(text) => Cow::Owned(text.into()),
+    }
+}
+
 fn wide(text: &[u8]) -> Result<OsString, PathError> {
     match wtf8::to_wide(text) {
         Some(wide) => Ok(OsString::from_wide(&wide)),

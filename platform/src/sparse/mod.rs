@@ -51,7 +51,12 @@ pub struct Runs<'a> {
 
 /// The runs of the first `size` bytes of `file`.
 pub fn runs(file: &File, size: u64) -> Runs<'_> {
-    Runs { file, at: 0, size, next_data: None }
+    runs_from(file, 0, size)
+}
+
+/// The runs of the first `size` bytes of `file` from `offset` on.
+pub fn runs_from(file: &File, offset: u64, size: u64) -> Runs<'_> {
+    Runs { file, at: offset, size, next_data: None }
 }
 
 impl Iterator for Runs<'_> {

@@ -84,6 +84,11 @@ impl AsFd for Directory {
     }
 }
 
+/// Reads from byte `offset` on, wherever the file stands; 0 at the end.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
 /// Metadata of an open file.
 pub fn stat_file(file: &File) -> io::Result<Stat> {
     Ok(host::from_native(&fstat(file)?)?)

@@ -88,6 +88,11 @@ impl Directory {
     }
 }
 
+/// Reads from byte `offset` on, wherever the file stands; 0 at the end.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+}
+
 /// Metadata of an open file.
 pub fn stat_file(file: &File) -> io::Result<Stat> {
     Ok(stat(&file.metadata()?))

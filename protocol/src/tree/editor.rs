@@ -103,6 +103,11 @@ impl<R: NodeReader> TreeEditor<R> {
         Ok(self.builder.finish())
     }
 
+    /// How many entries the tree has and the sizes of all its files, once it is complete.
+    pub fn totals(&self) -> (u64, u64) {
+        self.builder.totals()
+    }
+
     /// Nodes completed since the last call, children before parents; nodes taken over from the basis are not among them.
     pub fn take_built(&mut self) -> Vec<Built> {
         self.builder.take_built()

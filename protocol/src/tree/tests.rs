@@ -317,6 +317,7 @@ fn an_edit_rewrites_one_leaf_and_its_ancestors() {
     let mut expected = map;
     expected.insert(key, entry);
     assert_eq!(edited, build_for_real(&store, &expected).0);
+    assert_eq!(editor.totals(), (30_000, 30_000_000));
 
     *store.reads.borrow_mut() = 0;
     let mut diff = Diff::new(&store, root, edited).unwrap();
