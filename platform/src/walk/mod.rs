@@ -30,6 +30,8 @@ use backstore_protocol::path::check_name;
 #[cfg(unix)]
 pub use host::ListBuffer;
 #[cfg(unix)]
+pub(crate) use unix::stat_handle;
+#[cfg(unix)]
 pub use unix::{Directory, full_stat_file, stat_file};
 #[cfg(windows)]
 pub use windows::{Directory, ListBuffer, full_stat_file, stat_file};
