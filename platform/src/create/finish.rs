@@ -324,3 +324,44 @@ const STICKY: u16 = 0o1000;
 const USUAL_SECONDS: std::ops::RangeInclusive<i64> = 0..=i32::MAX as i64;
 /// As much as Linux ever lists.
 const LIST_BYTES_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use backstore_protocol::entry::Entry;
+
+    use super::*;
+
+    /// The moment between getting the owner and getting the mode cannot be seen from outside.
+    #[test]
+    fn between_two_steps_nobody_has_more_rights_either() {
+        let policy = Policy {
+            modes: Modes::Archived,
+            owners: Owners::ById,
+            xattrs: false,
+            times: false,
+            attributes: false,
+            privileged: false,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::create(folder.path().join("file")).unwrap();
+        let directory = File::open(folder.path()).unwrap();
+        let mode = |file: &File| file.metadata().unwrap().permissions().mode() & 0o7777;
+        for (archived, narrow_file, narrow_directory) in
+            [(0o755, 0o600, 0o700), (0o444, 0o400, 0o400), (0o070, 0, 0)]
+        {
+            for (opened, kind, existing, narrow) in [
+                (&file, Kind::File, 0o600, narrow_file),
+                (&directory, Kind::Directory, 0o777, narrow_directory),
+            ] {
+                opened.set_permissions(std::fs::Permissions::from_mode(existing)).unwrap();
+                let entry = Entry { mode: archived, ..Entry::new(kind) };
+                let wanted = Wanted { entry: &entry, xattrs: &[] };
+                Finish::new(Target::open(opened.as_fd()), &wanted, &policy).narrow_mode();
+                assert_eq!(mode(opened), narrow, "{kind:?} {archived:o}");
+            }
+        }
+        directory.set_permissions(std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+}

@@ -49,12 +49,15 @@ pub(super) fn hard_link(
         return Err(super::unix::not_the_one_made());
     }
     match linkat(&pinned, c"", target, name, AtFlags::EMPTY_PATH) {
-        // What an ordinary user gets: the handle has to be named through /proc.
-        Err(Errno::NOENT | Errno::PERM) => {
-            Ok(linkat(CWD, proc_path(&pinned), target, name, AtFlags::SYMLINK_FOLLOW)?)
-        }
+        // What an ordinary user gets before Linux 6.10.
+        Err(Errno::NOENT | Errno::PERM) => Ok(link_through_proc(&pinned, target, name)?),
         linked => Ok(linked?),
     }
+}
+
+/// Links the file of a handle by the name that it has in `/proc`, which every user may.
+fn link_through_proc(pinned: &OwnedFd, target: &Directory, name: &[u8]) -> Result<(), Errno> {
+    linkat(CWD, proc_path(pinned), target, name, AtFlags::SYMLINK_FOLLOW)
 }
 
 pub(super) fn create_special(
@@ -180,4 +183,31 @@ const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLO
 /// A path that leads to exactly the file of this handle, and, if that is a link, to the link.
 fn proc_path(handle: &OwnedFd) -> Vec<u8> {
     format!("/proc/self/fd/{}", handle.as_raw_fd()).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Recent kernels never need it, so it is asked for here.
+    #[test]
+    fn through_proc_the_file_itself_is_linked_whatever_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        fs::write(folder.path().join("file"), "x").unwrap();
+        symlink("file", folder.path().join("link")).unwrap();
+        symlink("nowhere", folder.path().join("dangling")).unwrap();
+        crate::testing::make_fifo(&folder.path().join("fifo"));
+        for name in ["file", "link", "dangling", "fifo"] {
+            let pinned = openat(&directory, name, PATH_ONLY, Mode::empty()).unwrap();
+            let second = format!("second {name}");
+            link_through_proc(&pinned, &directory, second.as_bytes()).unwrap();
+            let stat = |name: &str| directory.stat(name.as_bytes()).unwrap();
+            assert_eq!(stat(&second), stat(name));
+            assert_eq!(stat(name).nlink, 2);
+        }
+    }
 }

@@ -203,10 +203,7 @@ fn hard_links_go_only_to_what_was_made_here() {
 
 #[test]
 fn hard_links_of_every_kind_as_any_user() {
-    if !is_ordinary_user("create::tests::hard_links_of_every_kind_as_any_user") {
-        hard_links_of_every_kind();
-        return;
-    }
+    is_ordinary_user("create::tests::hard_links_of_every_kind_as_any_user");
     hard_links_of_every_kind();
 }
 
@@ -527,9 +524,16 @@ fn archive(directory: &Directory, name: &[u8]) -> Archived {
     (entry, read.found.into_iter().map(|xattr| (xattr.name.into(), xattr.value.into())).collect())
 }
 
+/// As root it is other system calls that refuse than as an ordinary user.
 #[cfg(target_os = "linux")]
 #[test]
 fn metadata_there_and_back() {
+    is_ordinary_user("create::tests::metadata_there_and_back");
+    metadata_there_and_back_as_this_user();
+}
+
+#[cfg(target_os = "linux")]
+fn metadata_there_and_back_as_this_user() {
     use rustix::fs::{FileType, IFlags, Mode, ioctl_getflags, ioctl_setflags, makedev, mknodat};
     let (folder, target) = folders();
     let source = folder.path().join("outside");
