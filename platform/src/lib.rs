@@ -7,6 +7,7 @@
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 compile_error!("BackStore runs on Linux, macOS and Windows");
 
+pub mod create;
 pub mod lock;
 pub mod machine;
 pub mod metadata;

@@ -54,3 +54,39 @@ fn wide(text: &[u8]) -> Result<OsString, PathError> {
         None => Err(PathError::NotAName { name: text.to_owned() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archive_and_back() {
+        for path in [r"C:\", r"C:\Users\alice\file.txt", r"\\nas\data\x", r"\\?\D:\name. \x"] {
+            let archived = to_archive(Path::new(path)).unwrap();
+            let native = to_native(&archived).unwrap();
+            assert!(native.to_str().unwrap().starts_with(r"\\?\"), "{native:?}");
+            assert_eq!(to_archive(&native).unwrap(), archived);
+        }
+        let unpaired = OsString::from_wide(&[0x61, 0xD83D, 0x62]);
+        let archived = to_archive(&Path::new(r"C:\").join(&unpaired)).unwrap();
+        assert_eq!(archived.name(), b"a\xED\xA0\xBDb");
+        assert_eq!(to_native(&archived).unwrap().file_name(), Some(&*unpaired));
+    }
+
+    #[test]
+    fn what_has_no_counterpart_is_refused() {
+        assert!(matches!(to_archive(Path::new("a")), Err(PathError::NotAbsolute { .. })));
+        assert!(matches!(to_native(&ArchivePath::unix_root()), Err(PathError::Foreign { .. })));
+        let stream = ArchivePath::root(b"C:").unwrap().join(b"file:stream").unwrap();
+        assert!(matches!(to_native(&stream), Err(PathError::NotAName { .. })));
+        assert!(matches!(name_to_native(b"..\\x"), Err(PathError::NotAName { .. })));
+        assert!(matches!(name_to_native(b"\xff"), Err(PathError::NotAName { .. })));
+    }
+
+    #[test]
+    fn absolute_paths_have_no_dots() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(super::super::absolute(Path::new(r".\x\..\y")).unwrap(), here.join("y"));
+        assert_eq!(super::super::absolute(Path::new(r"C:\a\..\..\b")).unwrap(), Path::new(r"C:\b"));
+    }
+}

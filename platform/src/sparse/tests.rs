@@ -72,6 +72,7 @@ proptest! {
 fn a_size_that_is_not_the_files_is_covered_all_the_same() {
     let file = sparse_file(&[true, false, true]);
     check(&file, BLOCK / 2);
+    check(&file, BLOCK + BLOCK / 2);
     check(&file, 2 * BLOCK + 1);
     assert_eq!(check(&file, 0), []);
     let beyond: Vec<Run> = runs(&file, 5 * BLOCK).map(Result::unwrap).collect();
