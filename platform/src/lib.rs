@@ -1,1 +1,3 @@
-//! Not yet.
+//! What differs between operating systems.
+
+pub mod durable;
