@@ -1,0 +1,3 @@
+//! Tests of the vault as a whole, through its public door.
+
+mod basics;
