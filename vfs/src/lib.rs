@@ -1,1 +1,16 @@
-//! Not yet.
+//! The read-only time-travel filesystem: every version of an archive as an ordinary folder tree.
+//!
+//! SEMANTICS.md in this folder says what it promises. From below: `objects` fetches, opens and keeps what a destination holds;
+//! `content` and `view` make files and directories of it, and `stream` the contents of many files in order: this much is what
+//! restore, verify, `ls`, `find` and `diff` are built on. `model` adds versions, inodes and handles; `host` shows the model to an operating
+//! system. No type of a host appears in the model.
+
+pub mod content;
+pub mod objects;
+#[cfg(test)]
+mod random_tree;
+pub mod stream;
+mod sync;
+#[cfg(any(test, feature = "test-archive"))]
+pub mod test_archive;
+pub mod view;

@@ -1,7 +1,7 @@
 //! Makes the nodes of a tree from its items in key order, with a few open nodes in memory.
 
-use super::node::{Child, encode_inner, encode_leaf};
 use super::Root;
+use super::node::{Child, encode_inner, encode_leaf};
 use crate::entry::Entry;
 use crate::ids::ObjectId;
 use crate::keys::IdKeys;
@@ -97,13 +97,7 @@ impl TreeBuilder {
     }
 
     pub(super) fn with_boundaries(keys: &IdKeys, boundaries: Boundaries) -> Self {
-        Self {
-            boundaries,
-            keys: keys.clone(),
-            leaf: Open::new(),
-            inner: Vec::new(),
-            built: Vec::new(),
-        }
+        Self { boundaries, keys: keys.clone(), leaf: Open::new(), inner: Vec::new(), built: Vec::new() }
     }
 
     /// Appends an entry; its key is greater than all before.

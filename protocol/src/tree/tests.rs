@@ -33,7 +33,8 @@ impl Store {
         let mut nodes = self.nodes.borrow_mut();
         let mut new = 0;
         for Built { id, bytes } in built {
-            let node = Node::parse(bytes.level, &bytes.references, bytes.payload.into()).expect("what was built parses");
+            let node = Node::parse(bytes.level, &bytes.references, bytes.payload.into())
+                .expect("what was built parses");
             let node = Arc::new(node);
             node.validate().expect("what was built is valid");
             assert!(node.len() <= NODE_ITEMS_MAX && node.references().len() <= NODE_REFS_MAX);
@@ -107,7 +108,11 @@ fn any_principal() -> impl Strategy<Value = Arc<Principal>> {
 
 fn any_content(inline_max: usize) -> impl Strategy<Value = (Content, u64)> {
     let extent = prop_oneof![
-        (0..4u64, 0..100u32, 1..100u32).prop_map(|(number, offset, length)| Extent::Data { object: object(number, 200), offset, length }),
+        (0..4u64, 0..100u32, 1..100u32).prop_map(|(number, offset, length)| Extent::Data {
+            object: object(number, 200),
+            offset,
+            length
+        }),
         (1..1u64 << 40).prop_map(|length| Extent::Hole { length }),
     ];
     let extents = vec(extent, 1..16).prop_map(|mut extents| {
@@ -116,7 +121,10 @@ fn any_content(inline_max: usize) -> impl Strategy<Value = (Content, u64)> {
         (Content::Extents(extents.into()), size)
     });
     prop_oneof![
-        vec(any::<u8>(), 0..inline_max).prop_map(|bytes| { let size = bytes.len() as u64; (Content::Inline(bytes.into()), size) }),
+        vec(any::<u8>(), 0..inline_max).prop_map(|bytes| {
+            let size = bytes.len() as u64;
+            (Content::Inline(bytes.into()), size)
+        }),
         extents,
         (any::<u64>(), 1..1u64 << 50).prop_map(|(number, size)| (Content::Map(object(number, 0).id), size)),
     ]
@@ -128,28 +136,33 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     let times = (any_time(), any_time(), proptest::option::of(any_time()));
     let numbers = (1..4u32, 0..3u32, any::<u64>(), any::<(u32, u32)>());
     let xattrs = vec((vec(any::<u8>(), 0..20), any_content(100)), 0..3);
-    (names, owners, times, numbers, xattrs, any_content(512)).prop_map(|(names, owners, times, numbers, xattrs, content)| {
-        let kind = Kind::from_number(names.0).unwrap();
-        let mut entry = Entry::new(kind);
-        (entry.mode, (entry.changing, entry.stale), entry.attributes) = (names.1, names.2, names.3);
-        (entry.owner, entry.group) = owners;
-        (entry.mtime, entry.ctime, entry.btime) = times;
-        (entry.nlink, entry.mount, entry.inode) = (numbers.0, numbers.1, numbers.2);
-        if kind.is_device() {
-            entry.device = numbers.3;
-        }
-        if kind == Kind::File {
-            (entry.content, entry.size) = content;
-        } else if kind == Kind::Symlink {
-            (entry.content, entry.size) = (Content::Inline(b"target".as_slice().into()), 6);
-        }
-        if Entry::needs_content_hash(&entry.content, entry.size) {
-            entry.content_hash = Some(ContentHash::from_bytes([7; 16]));
-        }
-        let xattrs: BTreeMap<_, _> = xattrs.into_iter().collect();
-        entry.xattrs = xattrs.into_iter().map(|(name, (value, size))| Xattr { name: name.into(), size, value }).collect();
-        entry
-    })
+    (names, owners, times, numbers, xattrs, any_content(512)).prop_map(
+        |(names, owners, times, numbers, xattrs, content)| {
+            let kind = Kind::from_number(names.0).unwrap();
+            let mut entry = Entry::new(kind);
+            (entry.mode, (entry.changing, entry.stale), entry.attributes) = (names.1, names.2, names.3);
+            (entry.owner, entry.group) = owners;
+            (entry.mtime, entry.ctime, entry.btime) = times;
+            (entry.nlink, entry.mount, entry.inode) = (numbers.0, numbers.1, numbers.2);
+            if kind.is_device() {
+                entry.device = numbers.3;
+            }
+            if kind == Kind::File {
+                (entry.content, entry.size) = content;
+            } else if kind == Kind::Symlink {
+                (entry.content, entry.size) = (Content::Inline(b"target".as_slice().into()), 6);
+            }
+            if Entry::has_content_hash(&entry.content) {
+                entry.content_hash = Some(ContentHash::from_bytes([7; 16]));
+            }
+            let xattrs: BTreeMap<_, _> = xattrs.into_iter().collect();
+            entry.xattrs = xattrs
+                .into_iter()
+                .map(|(name, (value, size))| Xattr { name: name.into(), size, value })
+                .collect();
+            entry
+        },
+    )
 }
 
 fn any_key() -> impl Strategy<Value = Vec<u8>> {
@@ -246,12 +259,21 @@ proptest! {
 fn many(count: u64) -> Map {
     (0..count)
         .map(|number| {
-            let path = [format!("{:02}", number / 3000), format!("{:02}", number / 100 % 30), format!("f{number:06}")];
-            let path = path.iter().fold(ArchivePath::unix_root(), |path, name| path.join(name.as_bytes()).unwrap());
+            let path = [
+                format!("{:02}", number / 3000),
+                format!("{:02}", number / 100 % 30),
+                format!("f{number:06}"),
+            ];
+            let path =
+                path.iter().fold(ArchivePath::unix_root(), |path, name| path.join(name.as_bytes()).unwrap());
             let mut entry = Entry::new(Kind::File);
             entry.size = 1000;
             entry.inode = number;
-            entry.content = Content::Extents(Box::new([Extent::Data { object: object(number / 50, 1 << 20), offset: 0, length: 1000 }]));
+            entry.content = Content::Extents(Box::new([Extent::Data {
+                object: object(number / 50, 1 << 20),
+                offset: 0,
+                length: 1000,
+            }]));
             entry.content_hash = Some(ContentHash::from_bytes([number as u8; 16]));
             (path.key(), entry)
         })
@@ -302,10 +324,13 @@ fn long_keys_and_many_references_split_nodes() {
         }
         path.join(name.as_bytes()).unwrap().key()
     };
-    let mut map: Map = (0..100).map(|number| (long(&format!("{number:03}")), Entry::new(Kind::Fifo))).collect();
+    let mut map: Map =
+        (0..100).map(|number| (long(&format!("{number:03}")), Entry::new(Kind::Fifo))).collect();
     for number in 0..2000u64 {
         let mut entry = Entry::new(Kind::File);
-        let extents: Box<[_]> = (0..16).map(|at| Extent::Data { object: object(number * 16 + at, 9), offset: 0, length: 9 }).collect();
+        let extents: Box<[_]> = (0..16)
+            .map(|at| Extent::Data { object: object(number * 16 + at, 9), offset: 0, length: 9 })
+            .collect();
         (entry.content, entry.size) = (Content::Extents(extents), 16 * 9);
         entry.content_hash = Some(ContentHash::ZERO);
         map.insert(ArchivePath::unix_root().join(format!("{number:05}").as_bytes()).unwrap().key(), entry);
@@ -314,6 +339,27 @@ fn long_keys_and_many_references_split_nodes() {
     assert_eq!(list(&store, root, b""), map);
     let widest = store.nodes.borrow().values().map(|node| node.references().len()).max().unwrap();
     assert!((NODE_REFS_MAX - 16..=NODE_REFS_MAX).contains(&widest), "{widest}");
+}
+
+#[test]
+fn an_entry_is_found_again_at_its_place() {
+    let store = Store::default();
+    let map = many(2000);
+    let (root, _) = build_for_real(&store, &map);
+    let mut cursor = Cursor::start(&store, root).unwrap();
+    while let Some(entry) = cursor.next_entry().unwrap() {
+        let (leaf, index) = cursor.place();
+        let mut items = Items::at(store.node(&leaf).unwrap(), index).unwrap();
+        assert_eq!(items.read_entry().unwrap(), Some(entry));
+        assert_eq!(items.key(), cursor.key());
+    }
+    let (key, entry) = map.iter().nth(1234).unwrap();
+    let mut cursor = Cursor::seek(&store, root, key).unwrap();
+    assert_eq!(cursor.next_entry().unwrap().as_ref(), Some(entry));
+    let (leaf, index) = cursor.place();
+    assert_eq!(Items::at(store.node(&leaf).unwrap(), index).unwrap().read_entry().unwrap().as_ref(), Some(entry));
+    let end = Items::at(store.node(&leaf).unwrap(), NODE_ITEMS_MAX).unwrap().read_entry();
+    assert_eq!(end.unwrap(), None);
 }
 
 #[test]

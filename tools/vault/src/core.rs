@@ -16,7 +16,6 @@ use crate::index::Index;
 use crate::index::change::{Change, SnapshotPayload};
 use crate::index::rows::VaultRow;
 use crate::limits::{GROUP_BYTES_MAX, PENDING_OBJECTS_MAX, QUEUE_BYTES_MAX};
-use crate::machine::Machine;
 use crate::options::Access;
 use crate::pack::file::Packs;
 use crate::pack::record::RecordKind;
@@ -24,6 +23,7 @@ use crate::receipt::{Receipt, Ticket};
 use crate::watch::Watch;
 use crate::writer::lane::SyncJob;
 use crate::writer::{Appended, Batch, Durable, NewRecord, Payload, Refused, Writer};
+use backstore_platform::machine::Machine;
 
 /// An open vault.
 pub(crate) struct Core {

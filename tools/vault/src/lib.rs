@@ -11,7 +11,6 @@ mod error;
 mod ids;
 mod index;
 mod limits;
-mod machine;
 mod options;
 mod pack;
 mod receipt;
@@ -35,7 +34,6 @@ pub use limits::{
     CONTROL_BATCH_BYTES_MAX, CONTROL_KEY_BYTES_MAX, CONTROL_VALUE_BYTES_MAX, DAMAGED_MAX, FINDINGS_MAX,
     LANES_MAX, READERS_MAX,
 };
-pub use machine::Machine;
 pub use options::{Access, OpenOptions};
 pub use pack::snapshot::SnapshotHead;
 pub use receipt::Receipt;

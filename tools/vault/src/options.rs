@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::limits::LANES_MAX;
-use crate::machine::Machine;
+use backstore_platform::machine::Machine;
 
 /// What a vault is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

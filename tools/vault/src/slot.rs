@@ -1,10 +1,10 @@
 //! The folder of an index: one for who writes, some for those who read, each held by a lock.
 
-use std::fs::{self, File, TryLockError};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fs, io};
 
+use backstore_platform::lock::{Lock, LockError};
 use backstore_protocol::ids::VaultId;
 
 use crate::error::VaultError;
@@ -16,7 +16,7 @@ use crate::options::Access;
 /// A folder for an index that nobody else uses while this is held.
 pub(crate) struct Slot {
     pub(crate) folder: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Slot {
@@ -70,13 +70,10 @@ impl Slot {
 }
 
 /// Locks a file, which is made if need be. `None` if another process has it locked.
-pub(crate) fn lock(path: &Path) -> Result<Option<File>, VaultError> {
-    let failed = |error| VaultError::disk("lock", path.to_owned(), error);
-    let file =
-        File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+pub(crate) fn lock(path: &Path) -> Result<Option<Lock>, VaultError> {
+    match Lock::acquire(path) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Held { .. }) => Ok(None),
+        Err(LockError::File { action, path, source }) => Err(VaultError::disk(action, path, source)),
     }
 }

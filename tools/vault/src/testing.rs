@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
+use backstore_protocol::entry::Time;
 use backstore_protocol::ids::{DeviceId, LineageId, ObjectId, SnapshotId};
 use backstore_protocol::object::{ObjectKind, SealedObject};
 use backstore_protocol::store::ReadFailure;
 use bytes::Bytes;
 
-use crate::machine::Machine;
 use crate::{Account, AccountNumber, Commit, SnapshotHead, VaultError};
+use backstore_platform::machine::Machine;
 
 /// A clock that moves with every look, and numbers that follow from a seed.
 pub(crate) struct TestMachine {
@@ -27,6 +29,15 @@ impl TestMachine {
 impl Machine for TestMachine {
     fn now_ms(&self) -> i64 {
         self.now.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn now(&self) -> Time {
+        let ms = self.now_ms();
+        Time { seconds: ms / 1000, nanoseconds: (ms % 1000) as u32 * 1_000_000 }
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.now_ms() as u64)
     }
 
     fn random(&self, bytes: &mut [u8]) {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
 
+use backstore_platform::lock::Lock;
 use backstore_protocol::ids::VaultId;
 
 use crate::account::Account;
@@ -16,7 +17,6 @@ use crate::disk::real::RealDisk;
 use crate::error::VaultError;
 use crate::ids::AccountNumber;
 use crate::index::{Index, MetaFault};
-use crate::machine::Machine;
 use crate::options::{Access, OpenOptions};
 use crate::pack::file::Packs;
 use crate::pack::header::Superblock;
@@ -25,6 +25,7 @@ use crate::slot::{Slot, lock};
 use crate::superblock;
 use crate::writer::threads::Threads;
 use crate::writer::{PackSizes, Writer, WriterStart};
+use backstore_platform::machine::Machine;
 
 /// An open vault. Dropping it closes it; [`Vault::close`] also says whether that went well.
 pub struct Vault {
@@ -33,7 +34,7 @@ pub struct Vault {
     threads: Mutex<Option<Threads>>,
     /// Held until the vault is closed.
     _slot: Option<Slot>,
-    _lock: Option<File>,
+    _lock: Option<Lock>,
 }
 
 impl Vault {

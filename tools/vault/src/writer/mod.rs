@@ -17,12 +17,12 @@ use crate::ids::{PackClass, PackNumber, Sequence};
 use crate::index::change::SnapshotPayload;
 use crate::index::rows::{PackRow, PackState};
 use crate::limits::PACK_RECORDS_MAX;
-use crate::machine::Machine;
 use crate::pack::control::ControlBatch;
 use crate::pack::file::Packs;
 use crate::pack::footer::Entry;
 use crate::pack::record::{RecordHeader, RecordKind};
 use crate::receipt::Ticket;
+use backstore_platform::machine::Machine;
 use lane::{Lane, Placed, SyncJob};
 
 /// When packs are full.
