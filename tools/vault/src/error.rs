@@ -92,6 +92,12 @@ pub enum VaultError {
         /// The head it has.
         head: Option<SnapshotId>,
     },
+    /// The account log has another length than who appends to it believes.
+    #[error("the account log has gone on: it has {length} entries")]
+    LogMoved {
+        /// Its entries.
+        length: u64,
+    },
     /// Another device has taken the lineage over.
     #[error("the lineage was taken over by another device: its fencing number is {fencing}")]
     Fenced {
@@ -167,7 +173,7 @@ impl VaultError {
     pub fn recovery(&self) -> Recovery {
         match self {
             Self::Missing { .. } | Self::Damaged { .. } => Recovery::SendAgain,
-            Self::Conflict { .. } => Recovery::LookAtHead,
+            Self::Conflict { .. } | Self::LogMoved { .. } => Recovery::LookAtHead,
             Self::Full | Self::TooManyReaders => Recovery::TryLater,
             Self::Failed { .. } | Self::Index { .. } | Self::Closed => Recovery::Reopen,
             Self::FolderMissing { .. }
@@ -228,6 +234,9 @@ impl From<VaultError> for StoreError {
             VaultError::TooManyReaders => Self::Refused { reason: Refusal::Busy, detail: error.to_string() },
             VaultError::Failed { source } => {
                 Self::Refused { reason: Refusal::StorageFailed, detail: source.to_string() }
+            }
+            VaultError::LogMoved { .. } => {
+                Self::Refused { reason: Refusal::NotEnrolled, detail: error.to_string() }
             }
             VaultError::ReadOnly | VaultError::Closed => {
                 Self::Refused { reason: Refusal::StorageFailed, detail: error.to_string() }

@@ -8,6 +8,7 @@ mod control;
 mod core;
 mod disk;
 mod error;
+mod folder;
 mod ids;
 mod index;
 mod limits;
@@ -28,6 +29,7 @@ mod writer;
 pub use account::{Account, Commit};
 pub use control::Control;
 pub use error::{Recovery, VaultError};
+pub use folder::{FolderDestination, snapshot_head};
 pub use ids::{AccountNumber, PackNumber};
 pub use index::rows::Usage;
 pub use limits::{

@@ -159,8 +159,12 @@ impl Vault {
     }
 
     /// A number that changes when a snapshot is committed, in any account. Waits, for `patience` at most, until it is not `seen`.
-    pub fn watch(&self, seen: u64, patience: Duration) -> u64 {
-        self.core.watch.wait(seen, patience)
+    ///
+    /// # Errors
+    ///
+    /// In a vault that is only read, what looking for new snapshots runs into.
+    pub fn watch(&self, seen: u64, patience: Duration) -> Result<u64, VaultError> {
+        Ok(self.core.watch.wait(seen, patience))
     }
 
     /// Makes everything received durable, ends its packs and gives the vault free. Handles that are left over return

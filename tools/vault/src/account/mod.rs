@@ -2,6 +2,7 @@
 
 mod commit;
 mod lineages;
+mod log;
 mod put;
 mod read;
 

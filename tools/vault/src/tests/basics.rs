@@ -13,12 +13,12 @@ fn options(dir: &Path, access: Access) -> OpenOptions {
     OpenOptions::folder(dir.join("vault"), dir.join("index"), access, TestMachine::new(1))
 }
 
-fn create(dir: &Path) -> Vault {
+pub(super) fn create(dir: &Path) -> Vault {
     Vault::create(&dir.join("vault"), &*TestMachine::new(0)).expect("a new vault");
     Vault::open(options(dir, Access::Write)).expect("opens")
 }
 
-fn reopen(dir: &Path) -> Vault {
+pub(super) fn reopen(dir: &Path) -> Vault {
     Vault::open(options(dir, Access::Write)).expect("opens")
 }
 
@@ -151,10 +151,10 @@ fn only_one_writes_and_nothing_is_made_by_opening() {
 fn waiting_for_snapshots_ends_with_one() {
     let dir = tempfile::tempdir().expect("a folder");
     let vault = Arc::new(create(dir.path()));
-    let seen = vault.watch(u64::MAX, Duration::ZERO);
-    assert_eq!(vault.watch(seen, Duration::ZERO), seen);
+    let seen = vault.watch(u64::MAX, Duration::ZERO).expect("a number");
+    assert_eq!(vault.watch(seen, Duration::ZERO).expect("a number"), seen);
     let waiting = Arc::clone(&vault);
-    let waiter = std::thread::spawn(move || waiting.watch(seen, Duration::from_secs(600)));
+    let waiter = std::thread::spawn(move || waiting.watch(seen, Duration::from_secs(600)).expect("a number"));
     let account = vault.account(account_number(7));
     let _ = account.put(DEVICE, vec![node(1, 0, &[]), body(2)]).expect("received");
     commit(&account, head(1, 1, 1, 2)).expect("committed");
