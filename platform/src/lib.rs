@@ -7,11 +7,8 @@
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 compile_error!("BackStore runs on Linux, macOS and Windows");
 
-<<<<<<< HEAD
 pub mod create;
-=======
 pub mod durable;
->>>>>>> vault
 pub mod lock;
 pub mod machine;
 pub mod metadata;

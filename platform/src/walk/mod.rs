@@ -30,13 +30,9 @@ use backstore_protocol::path::check_name;
 #[cfg(unix)]
 pub use host::ListBuffer;
 #[cfg(unix)]
-<<<<<<< HEAD
-pub use unix::{Directory, full_stat_file, read_at, stat_file};
-=======
 pub(crate) use unix::stat_handle;
 #[cfg(unix)]
-pub use unix::{Directory, full_stat_file, stat_file};
->>>>>>> platform
+pub use unix::{Directory, full_stat_file, read_at, stat_file};
 #[cfg(windows)]
 pub use windows::{Directory, ListBuffer, full_stat_file, read_at, stat_file};
 
