@@ -166,10 +166,14 @@ impl<'a> Finish<'a> {
             }
             Owners::ById => (id(&entry.owner, |_| None), id(&entry.group, |_| None)),
         };
-        let (user, group) = (user.map(Uid::from_raw), group.map(Gid::from_raw));
-        if user.is_none() && group.is_none() {
-            return OwnersSet { user: false, group: false };
+        // To ask is cheaper than to set what is there already, and root mostly restores root's files.
+        if let Ok(now) = stat_handle(self.target.handle())
+            && user.is_none_or(|user| now.owner == Some(user))
+            && group.is_none_or(|group| now.group == Some(group))
+        {
+            return OwnersSet { user: user.is_some(), group: group.is_some() };
         }
+        let (user, group) = (user.map(Uid::from_raw), group.map(Gid::from_raw));
         if self.target.set_owner(user, group).is_ok() {
             return OwnersSet { user: user.is_some(), group: group.is_some() };
         }
