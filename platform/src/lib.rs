@@ -9,6 +9,7 @@ compile_error!("BackStore runs on Linux, macOS and Windows");
 
 pub mod create;
 pub mod durable;
+pub mod local_socket;
 pub mod lock;
 pub mod machine;
 pub mod metadata;

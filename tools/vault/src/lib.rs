@@ -16,6 +16,7 @@ mod options;
 mod pack;
 mod receipt;
 mod recover;
+pub mod registry;
 mod slot;
 mod superblock;
 #[cfg(test)]
