@@ -7,6 +7,7 @@
 mod exclude;
 mod frontier;
 mod list;
+mod own;
 mod roots;
 
 use std::io;
@@ -17,6 +18,7 @@ use backstore_protocol::path::ArchivePath;
 
 pub use exclude::{DEFAULT_EXCLUSIONS, ExcludeError, Exclusions, PathPattern, default_exclusions};
 pub use frontier::{Scanner, has_vanished};
+pub use own::{never_enter, pseudo_devices};
 pub use roots::{RootError, Roots, Top};
 
 /// What to scan, and what not.
