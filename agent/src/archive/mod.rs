@@ -62,7 +62,9 @@ pub enum ArchiveError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// The destination has gone back to an older state of the account.
-    #[error("{place} shows an older or another history of this account than it did before: it has lost data or is not to be trusted")]
+    #[error(
+        "{place} shows an older or another history of this account than it did before: it has lost data or is not to be trusted"
+    )]
     RolledBack {
         /// The destination.
         place: String,
@@ -150,7 +152,11 @@ impl ArchiveOptions {
 
 impl Archive {
     /// Opens the archive that this computer is enrolled with.
-    pub fn open(home: &Home, machine: &Arc<dyn Machine>, options: &ArchiveOptions) -> Result<Self, ArchiveError> {
+    pub fn open(
+        home: &Home,
+        machine: &Arc<dyn Machine>,
+        options: &ArchiveOptions,
+    ) -> Result<Self, ArchiveError> {
         let file = AccountFile::load(home)?.ok_or(HomeError::NotEnrolled)?;
         let secrets = DeviceSecrets::load(home)?.ok_or(HomeError::NotEnrolled)?;
         let account = file.account_id(home)?;
@@ -162,13 +168,19 @@ impl Archive {
             if let Some((path, id, number)) = file.destination.as_folder(home)? {
                 home.prepare()?;
                 let index = home.index_path();
-                let opened = Vault::open(OpenOptions::folder(path.clone(), index, options.access, Arc::clone(machine)))?;
+                let opened = Vault::open(OpenOptions::folder(
+                    path.clone(),
+                    index,
+                    options.access,
+                    Arc::clone(machine),
+                ))?;
                 if opened.id() != id {
                     return Err(ArchiveError::AnotherVault { path });
                 }
                 let opened = Arc::new(opened);
                 let number = AccountNumber::new(number).unwrap_or(AccountNumber::FIRST);
-                let destination = Arc::new(FolderDestination::new(Arc::clone(&opened), number, secrets.device()));
+                let destination =
+                    Arc::new(FolderDestination::new(Arc::clone(&opened), number, secrets.device()));
                 vault = Some(opened);
                 folder = Some(path);
                 let writes = options.access == Access::Write;
@@ -177,8 +189,8 @@ impl Archive {
                 let destination = Arc::new(connect(home, &file, &secrets)?);
                 (destination.clone(), Some(destination as Arc<dyn Destination>))
             };
-        let reader =
-            ObjectReader::new(Arc::clone(&source), (*keys).clone(), &options.reader).map_err(ArchiveError::Threads)?;
+        let reader = ObjectReader::new(Arc::clone(&source), (*keys).clone(), &options.reader)
+            .map_err(ArchiveError::Threads)?;
         let place = file.destination.to_string();
         let log = Self::read_log(home, &*source, file, &place)?;
         Ok(Self {
@@ -214,7 +226,12 @@ impl Archive {
     }
 
     /// Reads the account log and compares it with what was seen of it before.
-    fn read_log(home: &Home, source: &dyn Source, mut file: AccountFile, place: &str) -> Result<AccountState, ArchiveError> {
+    fn read_log(
+        home: &Home,
+        source: &dyn Source,
+        mut file: AccountFile,
+        place: &str,
+    ) -> Result<AccountState, ArchiveError> {
         let stored = source.account_log(0)?;
         let mut log = AccountState::default();
         let mut is_known = file.log_length == 0;
@@ -233,7 +250,11 @@ impl Archive {
     }
 }
 
-fn connect(home: &Home, file: &AccountFile, secrets: &DeviceSecrets) -> Result<QuicDestination, ArchiveError> {
+fn connect(
+    home: &Home,
+    file: &AccountFile,
+    secrets: &DeviceSecrets,
+) -> Result<QuicDestination, ArchiveError> {
     let (server, fingerprint) = file.destination.as_server(home)?.ok_or(HomeError::NotEnrolled)?;
     let patience = Config::load(home).map_or(60, |config| config.upload.retry_seconds);
     let connecting = Connecting { server, fingerprint, identity: secrets.identity() };

@@ -57,7 +57,8 @@ impl Archive {
             let Some(newest) = newest.into_iter().next() else { continue };
             let head = self.open_snapshot(&newest)?;
             let device = self.log.device(head.header.device);
-            let device_name = device.map_or_else(|| head.header.device.to_string(), |device| device.name.clone());
+            let device_name =
+                device.map_or_else(|| head.header.device.to_string(), |device| device.name.clone());
             lineages.push(LineageSummary { info, head, device_name });
         }
         lineages.sort_by(|a, b| (&a.head.body.set, &a.device_name).cmp(&(&b.head.body.set, &b.device_name)));
@@ -74,17 +75,22 @@ impl Archive {
             Some(name) => summary.device_name == name || summary.head.header.device.to_string() == name,
             None => summary.head.header.device == self.device,
         };
-        let mut fitting: Vec<_> =
-            all.iter().filter(|summary| is_device(summary) && set.is_none_or(|set| summary.head.body.set == set)).collect();
+        let mut fitting: Vec<_> = all
+            .iter()
+            .filter(|summary| is_device(summary) && set.is_none_or(|set| summary.head.body.set == set))
+            .collect();
         if fitting.is_empty() && device.is_none() {
             // Nothing of this computer: those of others, as after it was replaced.
-            fitting = all.iter().filter(|summary| set.is_none_or(|set| summary.head.body.set == set)).collect();
+            fitting =
+                all.iter().filter(|summary| set.is_none_or(|set| summary.head.body.set == set)).collect();
         }
         match fitting[..] {
             [one] => Ok(one.clone()),
             [] => Err(ArchiveError::NoSuchSet { name: set.or(device).unwrap_or_default().to_owned() }),
             _ => {
-                let name = |summary: &&LineageSummary| format!("{} (of {})", summary.head.body.set, summary.device_name);
+                let name = |summary: &&LineageSummary| {
+                    format!("{} (of {})", summary.head.body.set, summary.device_name)
+                };
                 Err(ArchiveError::WhichSet { names: fitting.iter().map(name).collect::<Vec<_>>().join(", ") })
             }
         }
@@ -96,7 +102,11 @@ impl Archive {
     }
 
     /// The newest snapshot of a lineage at or before a moment, or the one with an id.
-    pub fn snapshot_at(&self, summary: &LineageSummary, when: &Moment) -> Result<OpenedSnapshot, ArchiveError> {
+    pub fn snapshot_at(
+        &self,
+        summary: &LineageSummary,
+        when: &Moment,
+    ) -> Result<OpenedSnapshot, ArchiveError> {
         for stored in self.snapshots(summary.info.lineage) {
             let stored = stored?;
             let (id, header) = (stored.id, self.verify(&stored)?);
@@ -114,7 +124,8 @@ impl Archive {
 
     /// Checks who signed a header.
     pub fn verify(&self, stored: &StoredSnapshot) -> Result<Header, ArchiveError> {
-        let header = Header::decode(&stored.header).map_err(backstore_protocol::snapshot::HeaderError::from)?;
+        let header =
+            Header::decode(&stored.header).map_err(backstore_protocol::snapshot::HeaderError::from)?;
         let device = self.log.device(header.device).ok_or(ArchiveError::UnknownDevice(header.device))?;
         if header.account != self.account {
             return Err(backstore_protocol::snapshot::HeaderError::Signature(header.device).into());

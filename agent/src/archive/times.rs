@@ -3,7 +3,9 @@
 use std::fmt;
 
 use backstore_protocol::ids::SnapshotId;
-use chrono::{DateTime, Days, Duration, LocalResult, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
+use chrono::{
+    DateTime, Days, Duration, LocalResult, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc,
+};
 use chrono_tz::Tz;
 
 /// A version that somebody means.
@@ -24,7 +26,9 @@ enum Meaning {
 
 /// A text that is no time.
 #[derive(Debug, thiserror::Error)]
-#[error("{text:?} is no version: say latest, the beginning of a version's id (8 digits or more), 2026-11-22, 2026-11-22_14-30-05, 2026-11-22T14:30:05Z, today, yesterday, 90m, 3h, 3d or 2w")]
+#[error(
+    "{text:?} is no version: say latest, the beginning of a version's id (8 digits or more), 2026-11-22, 2026-11-22_14-30-05, 2026-11-22T14:30:05Z, today, yesterday, 90m, 3h, 3d or 2w"
+)]
 pub struct TimeError {
     text: String,
 }
@@ -48,7 +52,10 @@ impl Moment {
         let now = Utc.timestamp_millis_opt(now).single().ok_or_else(unknown)?.with_timezone(&zone);
         let meaning = match before(trimmed, zone, now) {
             Some(before) => Meaning::Before(before.timestamp_millis()),
-            None if trimmed.len() >= 8 && trimmed.len() <= 64 && trimmed.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            None if trimmed.len() >= 8
+                && trimmed.len() <= 64
+                && trimmed.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+            {
                 Meaning::Id(trimmed.to_ascii_lowercase())
             }
             None => return Err(unknown()),
@@ -188,7 +195,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_the_forms_there_are() {
-        for text in ["", "soon", "2026", "2026-13", "2026-02-30", "3x", "-3d", "99999999999d", "abc", "abcdefg", "@x"] {
+        for text in
+            ["", "soon", "2026", "2026-13", "2026-02-30", "3x", "-3d", "99999999999d", "abc", "abcdefg", "@x"]
+        {
             let refused = Moment::parse(text, chrono_tz::UTC, 0);
             assert!(refused.is_err_and(|error| error.to_string().contains("yesterday")), "{text}");
         }

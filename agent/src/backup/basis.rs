@@ -191,7 +191,9 @@ fn absent_if_lost<T>(nodes: &BasisNodes, result: Result<T, ReadError>) -> Result
 /// The object that a read failed for because the destination has not got it whole.
 pub(super) fn lost_object(error: &ReadError) -> Option<ObjectId> {
     match error {
-        ReadError::Failed { id, .. } | ReadError::Sealed { id, .. } | ReadError::Mismatch { id, .. } => Some(*id),
+        ReadError::Failed { id, .. } | ReadError::Sealed { id, .. } | ReadError::Mismatch { id, .. } => {
+            Some(*id)
+        }
         ReadError::Malformed(_)
         | ReadError::Unread
         | ReadError::Timeout { .. }

@@ -59,7 +59,8 @@ impl Bundling {
             bytes: self.buffers.take(),
             first: place,
         });
-        let part = Part { object: open.number, offset: open.bytes.len() as u32, length: file.bytes.len() as u32 };
+        let part =
+            Part { object: open.number, offset: open.bytes.len() as u32, length: file.bytes.len() as u32 };
         open.bytes.extend_from_slice(file.bytes);
         if stream.rule.ends_after(file.hash.as_bytes(), file.bytes.len()) {
             stream.end(objects, complete);

@@ -107,7 +107,10 @@ impl BasisChunks {
                     self.offset += u64::from(chunk.length);
                     if !self.lost.contains(&chunk.object.id) {
                         let place = Place::Stored(chunk.object);
-                        return Some((chunk.hash, Known { place, offset: chunk.offset, length: chunk.length }));
+                        return Some((
+                            chunk.hash,
+                            Known { place, offset: chunk.offset, length: chunk.length },
+                        ));
                     }
                 }
             }

@@ -69,7 +69,11 @@ impl<'a> Merge<'a> {
     }
 
     /// Compares one directory's files.
-    pub(super) fn listing(&mut self, listing: Listing, out: &mut impl Differences) -> Result<(), BackupError> {
+    pub(super) fn listing(
+        &mut self,
+        listing: Listing,
+        out: &mut impl Differences,
+    ) -> Result<(), BackupError> {
         self.totals.excluded += listing.excluded;
         let Some(directory) = listing.directory else {
             return self.unlisted(&listing.path, listing.error, out);
@@ -80,7 +84,8 @@ impl<'a> Merge<'a> {
             let path = match listing.path.join(&name) {
                 Ok(path) => path,
                 Err(error) => {
-                    self.events.problem(&key, &format!("its path is too long or too deep for an archive ({error})"));
+                    self.events
+                        .problem(&key, &format!("its path is too long or too deep for an archive ({error})"));
                     continue;
                 }
             };
@@ -127,7 +132,11 @@ impl<'a> Merge<'a> {
         if self.basis.peek().is_some_and(|(next, _)| next == key) {
             in_basis = true;
             if let Some(entry) = self.basis.take()? {
-                let same = if implied { is_same_implied(&entry, &stat) } else { self.is_unchanged(&entry, &stat, mount) };
+                let same = if implied {
+                    is_same_implied(&entry, &stat)
+                } else {
+                    self.is_unchanged(&entry, &stat, mount)
+                };
                 let whole = self.nodes.has_content_of(&entry);
                 if same && whole {
                     return Ok(());
@@ -284,19 +293,21 @@ impl Mounts {
         if let Some(ordinal) = self.by_device.get(&device) {
             return *ordinal;
         }
-        let native = ArchivePath::from_key(key).ok().and_then(|path| to_native(&path).ok()).unwrap_or_default();
+        let native =
+            ArchivePath::from_key(key).ok().and_then(|path| to_native(&path).ok()).unwrap_or_default();
         let mount = self.table.of_path(&native).filter(|mount| mount.device == device);
         let path = mount.map_or(native.as_path(), |mount| mount.point.as_path());
         let path = backstore_platform::paths::name_to_archive(path.as_os_str()).into_owned();
         let kind = mount.map_or_else(String::new, |mount| mount.file_system.clone());
-        let ordinal = match self.known.iter().find(|known| known.path == path && !self.used.contains(&known.ordinal)) {
-            Some(known) => known.ordinal,
-            None => {
-                let ordinal = self.known.iter().map(|known| known.ordinal + 1).max().unwrap_or(0);
-                self.known.push(Mount { ordinal, path, kind });
-                ordinal
-            }
-        };
+        let ordinal =
+            match self.known.iter().find(|known| known.path == path && !self.used.contains(&known.ordinal)) {
+                Some(known) => known.ordinal,
+                None => {
+                    let ordinal = self.known.iter().map(|known| known.ordinal + 1).max().unwrap_or(0);
+                    self.known.push(Mount { ordinal, path, kind });
+                    ordinal
+                }
+            };
         self.used.push(ordinal);
         self.by_device.insert(device, ordinal);
         ordinal

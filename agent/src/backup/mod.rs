@@ -161,7 +161,8 @@ pub fn backup(plan: &BackupPlan, context: &BackupContext<'_>) -> Result<BackupRe
         basis: context.basis.as_ref().map(|basis| basis.id),
         fencing: context.basis.as_ref().map_or(0, |basis| basis.header.fencing),
     };
-    let session: Arc<dyn backstore_protocol::store::Session> = Arc::from(context.destination.open_session(&request)?);
+    let session: Arc<dyn backstore_protocol::store::Session> =
+        Arc::from(context.destination.open_session(&request)?);
     let head = session.opened().head;
     if head != request.basis {
         return Err(StoreError::Conflict { head }.into());
@@ -184,6 +185,8 @@ pub fn backup(plan: &BackupPlan, context: &BackupContext<'_>) -> Result<BackupRe
             return report;
         }
         attempt += 1;
-        context.monitor.note("the destination has lost some of what was backed up before: reading those files again");
+        context
+            .monitor
+            .note("the destination has lost some of what was backed up before: reading those files again");
     }
 }

@@ -421,7 +421,8 @@ impl<'a> Pipeline<'a> {
             (Some(_), _) => State::Keep,
             (None, Kind::File) => {
                 let stat = FullStat { basic: task.stat, btime: None, mount: None, is_mount_root: false };
-                let mut entry = backstore_platform::metadata::entry_from(&stat, task.mount, &mut self.principals);
+                let mut entry =
+                    backstore_platform::metadata::entry_from(&stat, task.mount, &mut self.principals);
                 entry.content = Content::Unread;
                 State::Known(Box::new(entry), Vec::new())
             }
@@ -483,8 +484,8 @@ impl<'a> Pipeline<'a> {
             Content::Map(map) => Some(map),
             Content::None | Content::Inline(_) | Content::Extents(_) | Content::Unread => None,
         });
-        let basis =
-            basis.map(|map| BasisChunks::new(Arc::clone(&self.basis.reader), Arc::clone(&self.basis.lost), map));
+        let basis = basis
+            .map(|map| BasisChunks::new(Arc::clone(&self.basis.reader), Arc::clone(&self.basis.lost), map));
         let file = LargeFile::new(task, Arc::clone(&self.cutting), KnownChunks::new(basis));
         let mapping = Mapping::new(&self.keys.ids);
         self.larges.insert(place, Large { file: Some(Box::new(file)), mapping, end: None });
@@ -494,7 +495,9 @@ impl<'a> Pipeline<'a> {
     fn cut_on(&mut self) {
         let busy = self.larges.values().any(|large| large.file.is_none());
         let mut may_begin = !busy || self.plain + STEP_BYTES <= PLAIN_MAX;
-        for (place, large) in self.larges.iter_mut().filter(|(_, large)| large.end.is_none()).take(CUTTING_MAX) {
+        for (place, large) in
+            self.larges.iter_mut().filter(|(_, large)| large.end.is_none()).take(CUTTING_MAX)
+        {
             if !may_begin || large.mapping.waiting() > QUEUE_MAX {
                 continue;
             }

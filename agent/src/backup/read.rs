@@ -5,7 +5,9 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
-use backstore_platform::metadata::{RawXattr, Subject, XattrProblem, attributes, entry_from, implied_directory_from};
+use backstore_platform::metadata::{
+    RawXattr, Subject, XattrProblem, attributes, entry_from, implied_directory_from,
+};
 use backstore_platform::walk::{Directory, FullStat, Stat, full_stat_file};
 use backstore_protocol::bundle::is_compressible;
 use backstore_protocol::content_hash::content_hash;
@@ -69,21 +71,32 @@ pub(super) struct FileRead {
 const READS_MAX: usize = 3;
 
 /// Reads all files of a job.
-pub(super) fn read_batch(tasks: Vec<Task>, mut bytes: Vec<u8>, ids: &IdKeys, workspace: &mut Workspace) -> Batch {
+pub(super) fn read_batch(
+    tasks: Vec<Task>,
+    mut bytes: Vec<u8>,
+    ids: &IdKeys,
+    workspace: &mut Workspace,
+) -> Batch {
     bytes.clear();
     let mut files = Vec::with_capacity(tasks.len());
     let planned = tasks.iter().filter(|task| task.stat.kind == Kind::File).map(|task| task.stat.size).sum();
     for task in tasks {
-        let outcome = read_one(&task, &mut bytes, ids, workspace).unwrap_or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Outcome::Vanished,
-            _ => Outcome::Failed(error),
-        });
+        let outcome =
+            read_one(&task, &mut bytes, ids, workspace).unwrap_or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Outcome::Vanished,
+                _ => Outcome::Failed(error),
+            });
         files.push((task, outcome));
     }
     Batch { bytes, files, planned }
 }
 
-fn read_one(task: &Task, bytes: &mut Vec<u8>, ids: &IdKeys, workspace: &mut Workspace) -> io::Result<Outcome> {
+fn read_one(
+    task: &Task,
+    bytes: &mut Vec<u8>,
+    ids: &IdKeys,
+    workspace: &mut Workspace,
+) -> io::Result<Outcome> {
     if task.implied {
         let entry = implied_directory_from(&task.stat, &mut workspace.principals);
         return Ok(Outcome::Read(Box::new(FileRead::without_content(entry))));
@@ -100,7 +113,12 @@ fn read_one(task: &Task, bytes: &mut Vec<u8>, ids: &IdKeys, workspace: &mut Work
     }
 }
 
-fn read_file(task: &Task, bytes: &mut Vec<u8>, ids: &IdKeys, workspace: &mut Workspace) -> io::Result<Outcome> {
+fn read_file(
+    task: &Task,
+    bytes: &mut Vec<u8>,
+    ids: &IdKeys,
+    workspace: &mut Workspace,
+) -> io::Result<Outcome> {
     let mut file = task.directory.open_file(&task.name)?;
     let start = bytes.len();
     let mut before = task.stat;
@@ -225,7 +243,12 @@ fn read_link(task: &Task, workspace: &mut Workspace) -> io::Result<Outcome> {
     Ok(with_xattrs(entry, Subject::Named(&task.directory, &task.name), &stat, workspace))
 }
 
-fn with_xattrs(mut entry: Entry, subject: Subject<'_>, stat: &FullStat, workspace: &mut Workspace) -> Outcome {
+fn with_xattrs(
+    mut entry: Entry,
+    subject: Subject<'_>,
+    stat: &FullStat,
+    workspace: &mut Workspace,
+) -> Outcome {
     entry.attributes = attributes(subject, &stat.basic);
     let xattrs = workspace.xattrs.read(subject);
     let mut read = FileRead::without_content(entry);
@@ -236,6 +259,13 @@ fn with_xattrs(mut entry: Entry, subject: Subject<'_>, stat: &FullStat, workspac
 
 impl FileRead {
     pub(super) fn without_content(entry: Entry) -> Self {
-        Self { entry, range: 0..0, hash: None, is_compressible: false, xattrs: Vec::new(), problems: Vec::new() }
+        Self {
+            entry,
+            range: 0..0,
+            hash: None,
+            is_compressible: false,
+            xattrs: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 }

@@ -61,7 +61,8 @@ impl<'a> Events<'a> {
     /// Something is wrong with the file of this key.
     pub(super) fn problem(&self, key: &[u8], what: &str) {
         Progress::add(&self.progress.errors, 1);
-        let path = ArchivePath::from_key(key).map_or_else(|_| String::from_utf8_lossy(key).into(), |path| path.to_string());
+        let path = ArchivePath::from_key(key)
+            .map_or_else(|_| String::from_utf8_lossy(key).into(), |path| path.to_string());
         self.monitor.problem(&path, what);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: usize = kept.iter().map(|error| error.key.len() + error.what.len()).sum();

@@ -14,13 +14,17 @@ use super::basis::{Basis, BasisNodes};
 #[derive(Debug, thiserror::Error)]
 pub enum RootChange {
     /// It holds nothing, and did before.
-    #[error("{root} is empty, but was not when it was backed up last: is its disk mounted? If it is meant to be empty, say --accept-root-change")]
+    #[error(
+        "{root} is empty, but was not when it was backed up last: is its disk mounted? If it is meant to be empty, say --accept-root-change"
+    )]
     Empty {
         /// The root.
         root: String,
     },
     /// It lies on another file system than before.
-    #[error("{root} was on the file system mounted at {before} when it was backed up last, and now is on that at {now}: is its disk mounted? If it is meant to be there, say --accept-root-change")]
+    #[error(
+        "{root} was on the file system mounted at {before} when it was backed up last, and now is on that at {now}: is its disk mounted? If it is meant to be there, say --accept-root-change"
+    )]
     Elsewhere {
         /// The root.
         root: String,
@@ -45,18 +49,26 @@ pub(super) fn check_roots(
     Ok(())
 }
 
-fn check_mount(root: &ArchivePath, basis: &Basis, nodes: &BasisNodes, table: &MountTable) -> Result<(), BackupError> {
+fn check_mount(
+    root: &ArchivePath,
+    basis: &Basis,
+    nodes: &BasisNodes,
+    table: &MountTable,
+) -> Result<(), BackupError> {
     let Ok(native) = to_native(root) else { return Ok(()) };
     let Some(now) = table.of_path(&native) else { return Ok(()) };
     // A part of the basis that is lost says nothing.
     let Ok(Some(entry)) = lookup(nodes.clone(), basis.header.root, &root.key()) else { return Ok(()) };
-    let Some(before) = basis.body.mounts.iter().find(|mount| mount.ordinal == entry.mount) else { return Ok(()) };
+    let Some(before) = basis.body.mounts.iter().find(|mount| mount.ordinal == entry.mount) else {
+        return Ok(());
+    };
     let now = name_to_archive(now.point.as_os_str());
     if *now == before.path[..] {
         return Ok(());
     }
     let shown = |path: &[u8]| Printable(path).to_string();
-    Err(RootChange::Elsewhere { root: root.to_string(), before: shown(&before.path), now: shown(&now) }.into())
+    Err(RootChange::Elsewhere { root: root.to_string(), before: shown(&before.path), now: shown(&now) }
+        .into())
 }
 
 fn check_content(root: &ArchivePath, basis: &Basis, nodes: &BasisNodes) -> Result<(), BackupError> {

@@ -38,7 +38,9 @@ pub enum UploadError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// What was sealed did not open again to what it was made of: memory, the processor or a library cannot be trusted.
-    #[error("object {id} did not come out right when it was sealed: this computer's memory or processor may be faulty")]
+    #[error(
+        "object {id} did not come out right when it was sealed: this computer's memory or processor may be faulty"
+    )]
     Verification {
         /// Which.
         id: ObjectId,
@@ -196,7 +198,9 @@ impl Shared {
                 count += 1;
                 let verify = count % self.options.verify_every == 0;
                 let (shared, objects) = (Arc::clone(self), objects.clone());
-                self.queues.run(Urgency::First, move |workspace| shared.seal(question, verify, &mut workspace.sealed, &objects));
+                self.queues.run(Urgency::First, move |workspace| {
+                    shared.seal(question, verify, &mut workspace.sealed, &objects)
+                });
             }
         }
     }
@@ -209,21 +213,50 @@ impl Shared {
 
     fn seal(&self, question: Question, verify: bool, sealed: &mut Vec<u8>, objects: &Sender<Item>) {
         let Question { number, object, plain } = question;
-        let compression = if shrinks(&plain) { Compression::Zstd(self.options.compression_level) } else { Compression::None };
-        self.keys.seal(Class::Data, ObjectKind::Data as u8, object.id.as_bytes(), &plain, compression, sealed);
+        let compression = if shrinks(&plain) {
+            Compression::Zstd(self.options.compression_level)
+        } else {
+            Compression::None
+        };
+        self.keys.seal(
+            Class::Data,
+            ObjectKind::Data as u8,
+            object.id.as_bytes(),
+            &plain,
+            compression,
+            sealed,
+        );
         if verify {
             let mut opened = self.buffers.take();
-            let result = self.keys.open(Class::Data, ObjectKind::Data as u8, object.id.as_bytes(), sealed, &mut opened);
+            let result = self.keys.open(
+                Class::Data,
+                ObjectKind::Data as u8,
+                object.id.as_bytes(),
+                sealed,
+                &mut opened,
+            );
             let right = result.is_ok() && data_id(&self.keys.ids, &opened) == object.id && opened == plain;
             self.buffers.give(opened);
             if !right {
-                let _ = self.told.send(Told::Failed(UploadError::Verification { id: object.id, source: result.err() }));
+                let _ = self
+                    .told
+                    .send(Told::Failed(UploadError::Verification { id: object.id, source: result.err() }));
                 return;
             }
         }
         let stored = sealed.len();
-        let bytes = if stored < COPY_BYTES_MAX { Bytes::copy_from_slice(sealed) } else { Bytes::from(std::mem::take(sealed)) };
-        let sealed = SealedObject { id: object.id, kind: ObjectKind::Data, level: 0, references: Bytes::new(), sealed: bytes };
+        let bytes = if stored < COPY_BYTES_MAX {
+            Bytes::copy_from_slice(sealed)
+        } else {
+            Bytes::from(std::mem::take(sealed))
+        };
+        let sealed = SealedObject {
+            id: object.id,
+            kind: ObjectKind::Data,
+            level: 0,
+            references: Bytes::new(),
+            sealed: bytes,
+        };
         // Handed over before it is told: a node that refers to it comes after it.
         let _ = objects.send(Item::Object(sealed));
         self.pass(number, plain, Some(stored));
@@ -290,6 +323,7 @@ fn shrinks(plain: &[u8]) -> bool {
     let places = [0, plain.len() / 2, plain.len().saturating_sub(SAMPLE)];
     places.into_iter().any(|start| {
         let sample = &plain[start..plain.len().min(start + SAMPLE)];
-        is_compressible(sample) || backstore_protocol::envelope::compressed_length(sample, 1) < sample.len() / 32 * 31
+        is_compressible(sample)
+            || backstore_protocol::envelope::compressed_length(sample, 1) < sample.len() / 32 * 31
     })
 }

@@ -154,9 +154,15 @@ fn start_pipeline<'a>(
     let buffers = Buffers::default();
     let pool = Pool::start(plan.workers).map_err(BackupError::Threads)?;
     let (tell, told) = unbounded();
-    let upload =
-        Upload::start(Arc::clone(session), Arc::clone(&keys), plan.seal, pool.queues.clone(), buffers.clone(), tell)
-            .map_err(BackupError::Threads)?;
+    let upload = Upload::start(
+        Arc::clone(session),
+        Arc::clone(&keys),
+        plan.seal,
+        pool.queues.clone(),
+        buffers.clone(),
+        tell,
+    )
+    .map_err(BackupError::Threads)?;
     let cutting = Arc::new(Cutting { ids: keys.ids.clone(), chunker, buffers });
     let editor = match context.basis.as_ref().filter(|basis| !nodes.lost.contains(&basis.header.root.node)) {
         Some(basis) => TreeEditor::from_basis(nodes.clone(), &keys.ids, basis.header.root)?,

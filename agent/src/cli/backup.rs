@@ -12,7 +12,8 @@ use super::progress::{Console, ProgressLine};
 use super::{CliError, Context, Exit, text};
 use crate::archive::{Archive, ArchiveError, ArchiveOptions};
 use crate::backup::{
-    BackupContext, BackupError, BackupPlan, BackupReport, Basis, Device, Monitor, Progress, SealOptions, backup,
+    BackupContext, BackupError, BackupPlan, BackupReport, Basis, Device, Monitor, Progress, SealOptions,
+    backup,
 };
 use crate::home::{Config, LineageMemory, LineageState, SetConfig};
 use crate::scan::{ScanRules, never_enter, pseudo_devices};
@@ -67,7 +68,8 @@ pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<Exit, CliError
         }
         eprintln!("\nbackstore: keeping what was done so far; once more to end at once");
     });
-    let interrupts = interrupts.map_err(|source| CliError::Io { action: "watch for Ctrl-C".to_owned(), source })?;
+    let interrupts =
+        interrupts.map_err(|source| CliError::Io { action: "watch for Ctrl-C".to_owned(), source })?;
     let mut exit = Exit::Complete;
     for set in sets {
         let report = run_set(set, &config, args, context, &interrupts)?;
@@ -151,19 +153,27 @@ fn attempt(
         let expected = basis.as_ref().map(|basis| basis.body.totals.bytes);
         let progress = Arc::new(Progress::default());
         let _line = ProgressLine::start(&console, Arc::clone(&progress), expected);
-        let destination = archive.destination.clone().ok_or(CliError::Usage("the archive is open for reading".to_owned()))?;
-        let outcome = backup(&plan, &BackupContext {
-            device: &device,
-            destination,
-            reader: Arc::clone(&archive.reader),
-            basis,
-            machine: &*context.machine,
-            monitor: &console,
-            progress: &progress,
-            interrupts,
-        });
+        let destination = archive
+            .destination
+            .clone()
+            .ok_or(CliError::Usage("the archive is open for reading".to_owned()))?;
+        let outcome = backup(
+            &plan,
+            &BackupContext {
+                device: &device,
+                destination,
+                reader: Arc::clone(&archive.reader),
+                basis,
+                machine: &*context.machine,
+                monitor: &console,
+                progress: &progress,
+                interrupts,
+            },
+        );
         match outcome {
-            Err(BackupError::Store(error)) if error.recovery() == Recovery::LookAtHead && conflicts < CONFLICTS_MAX => {
+            Err(BackupError::Store(error))
+                if error.recovery() == Recovery::LookAtHead && conflicts < CONFLICTS_MAX =>
+            {
                 conflicts += 1;
                 console.note("the set was backed up by another process meanwhile: comparing again");
             }
@@ -205,7 +215,8 @@ fn newest(archive: &Archive, set: &SetConfig, state: &LineageState) -> Result<Op
     let Some(stored) = head else { return Ok(None) };
     let header = archive.verify(&stored)?;
     let body = match archive.reader.body(&header.body) {
-        Ok(bytes) => Body::decode(&bytes).map_err(|error| ArchiveError::from(backstore_vfs::objects::ReadError::from(error)))?,
+        Ok(bytes) => Body::decode(&bytes)
+            .map_err(|error| ArchiveError::from(backstore_vfs::objects::ReadError::from(error)))?,
         Err(error) => return Err(ArchiveError::from(error).into()),
     };
     Ok(Some(Basis { id: stored.id, header, body }))

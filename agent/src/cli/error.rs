@@ -99,18 +99,24 @@ impl CliError {
 
     fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Home(HomeError::NotEnrolled) | Self::Archive(ArchiveError::Home(HomeError::NotEnrolled)) => {
-                Some("say `backstore login URL` with an invitation, or `backstore init FOLDER` and `backstore login FOLDER` for a disk")
+            Self::Home(HomeError::NotEnrolled)
+            | Self::Archive(ArchiveError::Home(HomeError::NotEnrolled)) => Some(
+                "say `backstore login URL` with an invitation, or `backstore init FOLDER` and `backstore login FOLDER` for a disk",
+            ),
+            Self::Enrol(EnrolError::AlreadyEnrolled { .. }) => {
+                Some("say `backstore destination remove` first to leave it")
             }
-            Self::Enrol(EnrolError::AlreadyEnrolled { .. }) => Some("say `backstore destination remove` first to leave it"),
-            Self::Enrol(EnrolError::Vault(VaultError::FolderMissing { .. } | VaultError::NotAVault { .. })) => {
-                Some("if the disk is connected and new, make a vault on it with `backstore init FOLDER`")
-            }
-            Self::Archive(ArchiveError::Store(StoreError::Folder { .. })) | Self::Vault(VaultError::FolderMissing { .. }) => {
+            Self::Enrol(EnrolError::Vault(
+                VaultError::FolderMissing { .. } | VaultError::NotAVault { .. },
+            )) => Some("if the disk is connected and new, make a vault on it with `backstore init FOLDER`"),
+            Self::Archive(ArchiveError::Store(StoreError::Folder { .. }))
+            | Self::Vault(VaultError::FolderMissing { .. }) => {
                 Some("is the disk connected and mounted? It is never made anew by itself")
             }
             Self::Archive(ArchiveError::Empty) => Some("say `backstore backup`"),
-            Self::Config(ConfigError::NoSuchSet { .. }) => Some("`backstore set list` shows the sets there are"),
+            Self::Config(ConfigError::NoSuchSet { .. }) => {
+                Some("`backstore set list` shows the sets there are")
+            }
             Self::Archive(ArchiveError::Store(StoreError::WrongFingerprint { .. }))
             | Self::Enrol(EnrolError::Store(StoreError::WrongFingerprint { .. })) => {
                 Some("ask whoever runs the server; do not go on before you know")
@@ -139,7 +145,9 @@ fn exit_of_config(error: &ConfigError) -> Exit {
 fn exit_of_home(error: &HomeError) -> Exit {
     match error {
         HomeError::NotEnrolled => Exit::NotFound,
-        HomeError::NoHome(_) | HomeError::File(_) | HomeError::Unusable { .. } | HomeError::Io { .. } => Exit::Failed,
+        HomeError::NoHome(_) | HomeError::File(_) | HomeError::Unusable { .. } | HomeError::Io { .. } => {
+            Exit::Failed
+        }
     }
 }
 
@@ -161,7 +169,9 @@ fn exit_of_enrol(error: &EnrolError) -> Exit {
 
 fn exit_of_archive(error: &ArchiveError) -> Exit {
     match error {
-        ArchiveError::NoSuchSet { .. } | ArchiveError::NoSuchSnapshot { .. } | ArchiveError::Empty => Exit::NotFound,
+        ArchiveError::NoSuchSet { .. } | ArchiveError::NoSuchSnapshot { .. } | ArchiveError::Empty => {
+            Exit::NotFound
+        }
         ArchiveError::WhichSet { .. } | ArchiveError::Time(_) => Exit::Usage,
         ArchiveError::Store(error) => exit_of_store(error),
         ArchiveError::Home(error) => exit_of_home(error),

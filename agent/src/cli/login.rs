@@ -44,8 +44,12 @@ pub(super) fn run(args: &LoginArgs, context: &Context) -> Result<Exit, CliError>
         Some(name) => name.clone(),
         None => device_name(),
     };
-    let login =
-        Login { home: &context.home, machine: Arc::clone(&context.machine), password: &args.password, device_name };
+    let login = Login {
+        home: &context.home,
+        machine: Arc::clone(&context.machine),
+        password: &args.password,
+        device_name,
+    };
     login.check_free()?;
     let text = match (&args.destination, &args.server, &args.account) {
         (Some(text), _, _) => text.clone(),
@@ -56,13 +60,16 @@ pub(super) fn run(args: &LoginArgs, context: &Context) -> Result<Exit, CliError>
         let invitation = Invitation::parse(&text).map_err(|problem| CliError::Usage(problem.to_owned()))?;
         (login.at_server(&invitation)?, invitation.server.to_string())
     } else {
-        let folder = absolute(Path::new(&text)).map_err(|source| CliError::Io { action: format!("find {text}"), source })?;
+        let folder = absolute(Path::new(&text))
+            .map_err(|source| CliError::Io { action: format!("find {text}"), source })?;
         let is_new = login.in_folder(&folder)?;
         println!("A folder cannot keep this computer from deleting what it has backed up, as a server does.");
         (is_new, folder.display().to_string())
     };
     if is_new {
-        println!("The account was made. Without its password, or another enrolled computer, nobody can read its archives: keep it well.");
+        println!(
+            "The account was made. Without its password, or another enrolled computer, nobody can read its archives: keep it well."
+        );
     }
     println!("This computer is enrolled with {place}.");
     println!("next:  backstore set add NAME FOLDER…");
@@ -72,13 +79,17 @@ pub(super) fn run(args: &LoginArgs, context: &Context) -> Result<Exit, CliError>
 
 /// Shows a server's fingerprint, and makes an invitation of what is asked then.
 fn confirm(server: &str, account: &str, context: &Context) -> Result<String, CliError> {
-    let address = ServerAddress::parse(server)
-        .ok_or_else(|| CliError::Usage(format!("{server:?} is not HOST, HOST:PORT, [IPV6] or [IPV6]:PORT")))?;
+    let address = ServerAddress::parse(server).ok_or_else(|| {
+        CliError::Usage(format!("{server:?} is not HOST, HOST:PORT, [IPV6] or [IPV6]:PORT"))
+    })?;
     let mut seed = [0; 32];
     context.machine.random(&mut seed);
     // No key has this fingerprint: the server is asked for its own and let go.
-    let connecting =
-        Connecting { server: address.clone(), fingerprint: Fingerprint::ZERO, identity: Identity::from_seed(&seed) };
+    let connecting = Connecting {
+        server: address.clone(),
+        fingerprint: Fingerprint::ZERO,
+        identity: Identity::from_seed(&seed),
+    };
     let found = match Enrolment::connect(connecting, env!("CARGO_PKG_VERSION")) {
         Err(StoreError::WrongFingerprint { found, .. }) => found,
         Err(error) => return Err(crate::enrol::EnrolError::from(error).into()),
@@ -96,7 +107,9 @@ fn confirm(server: &str, account: &str, context: &Context) -> Result<String, Cli
 
 fn ask(question: &str) -> Result<String, CliError> {
     if !is_terminal(Stream::Input) {
-        return Err(CliError::Usage("name an invitation or a folder: there is no terminal to ask".to_owned()));
+        return Err(CliError::Usage(
+            "name an invitation or a folder: there is no terminal to ask".to_owned(),
+        ));
     }
     let failed = |source| CliError::Io { action: "read from the terminal".to_owned(), source };
     eprint!("{question}");

@@ -108,7 +108,8 @@ fn line(progress: &Progress, expected_bytes: Option<u64>, elapsed: Duration) -> 
         text::size((read as f64 / seconds) as u64),
         text::size(stored),
     );
-    if let Some(expected) = expected_bytes.filter(|expected| *expected > bytes && bytes > 0 && seconds > 2.0) {
+    if let Some(expected) = expected_bytes.filter(|expected| *expected > bytes && bytes > 0 && seconds > 2.0)
+    {
         let left = seconds * (expected - bytes) as f64 / bytes as f64;
         line.push_str(&format!(", {} left", text::duration((left * 1000.0) as u64)));
     }

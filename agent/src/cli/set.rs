@@ -93,11 +93,14 @@ pub(super) fn run(args: SetArgs, context: &Context) -> Result<Exit, CliError> {
     match args.command {
         SetCommand::Add { name, roots, selection } => {
             if config.set(&name).is_ok() {
-                return Err(CliError::Usage(format!("there is a set {name:?} already; change it with `backstore set edit`")));
+                return Err(CliError::Usage(format!(
+                    "there is a set {name:?} already; change it with `backstore set edit`"
+                )));
             }
             let mut lineage = [0; 16];
             context.machine.random(&mut lineage);
-            let zone = backstore_platform::system::time_zone().filter(|zone| zone.parse::<chrono_tz::Tz>().is_ok());
+            let zone =
+                backstore_platform::system::time_zone().filter(|zone| zone.parse::<chrono_tz::Tz>().is_ok());
             let mut set = SetConfig {
                 name: name.clone(),
                 lineage: LineageId::from_bytes(lineage).to_string(),
@@ -149,9 +152,11 @@ pub(super) fn run(args: SetArgs, context: &Context) -> Result<Exit, CliError> {
 impl Selection {
     fn apply(self, set: &mut SetConfig) -> Result<(), CliError> {
         for pattern in &self.exclude {
-            PathPattern::new(pattern.trim_end_matches('/')).map_err(|error| CliError::Usage(error.to_string()))?;
+            PathPattern::new(pattern.trim_end_matches('/'))
+                .map_err(|error| CliError::Usage(error.to_string()))?;
         }
-        let new = self.exclude.into_iter().filter(|pattern| !set.exclude.contains(pattern)).collect::<Vec<_>>();
+        let new =
+            self.exclude.into_iter().filter(|pattern| !set.exclude.contains(pattern)).collect::<Vec<_>>();
         set.exclude.extend(new);
         for file in &self.exclude_file {
             set.exclude_file.push(full(file)?.display().to_string());
@@ -168,15 +173,21 @@ impl Selection {
 }
 
 fn root_texts(roots: &[PathBuf]) -> Result<Vec<String>, CliError> {
-    roots.iter().map(|root| {
-        let path = full(root)?;
-        let found = std::fs::symlink_metadata(&path)
-            .map_err(|source| CliError::Io { action: format!("find {}", path.display()), source })?;
-        if found.is_symlink() {
-            return Err(CliError::Usage(format!("{} is a symbolic link: name what it points to", path.display())));
-        }
-        Ok(SetConfig::root_text(&path))
-    }).collect()
+    roots
+        .iter()
+        .map(|root| {
+            let path = full(root)?;
+            let found = std::fs::symlink_metadata(&path)
+                .map_err(|source| CliError::Io { action: format!("find {}", path.display()), source })?;
+            if found.is_symlink() {
+                return Err(CliError::Usage(format!(
+                    "{} is a symbolic link: name what it points to",
+                    path.display()
+                )));
+            }
+            Ok(SetConfig::root_text(&path))
+        })
+        .collect()
 }
 
 fn full(path: &Path) -> Result<PathBuf, CliError> {

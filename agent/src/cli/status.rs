@@ -56,13 +56,17 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError
             println!("no backup sets: say `backstore set add NAME FOLDER…`");
         }
         for (set, state, age, late) in sets {
-            let when = age.map_or_else(|| "never backed up".to_owned(), |age| format!("backed up {}", text::ago(age)));
+            let when = age
+                .map_or_else(|| "never backed up".to_owned(), |age| format!("backed up {}", text::ago(age)));
             println!("{}  {when}{}", set.name, if late { "  TOO OLD" } else { "" });
             if let Some(problem) = state.last_problem {
                 println!("  last attempt: {problem}");
             }
             if state.last_errors > 0 {
-                println!("  {}", text::plural(state.last_errors, "file was not read whole", "files were not read whole"));
+                println!(
+                    "  {}",
+                    text::plural(state.last_errors, "file was not read whole", "files were not read whole")
+                );
             }
         }
     }

@@ -97,7 +97,8 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
 /// Reads `90m`, `3h`, `3d`, `2w`: milliseconds.
 pub(super) fn parse_age(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not an age like 90m, 3h, 3d or 2w");
-    let (number, unit) = text.len().checked_sub(1).and_then(|at| text.split_at_checked(at)).ok_or_else(wrong)?;
+    let (number, unit) =
+        text.len().checked_sub(1).and_then(|at| text.split_at_checked(at)).ok_or_else(wrong)?;
     let number: u64 = number.parse().map_err(|_| wrong())?;
     let unit = match unit {
         "m" => 60_000,
@@ -115,15 +116,31 @@ mod tests {
 
     #[test]
     fn figures_for_people() {
-        assert_eq!([size(0), size(999), size(1500), size(999_600), size(12_345_678)].join(" "), "0 B 999 B 1.5 kB 1.0 MB 12 MB");
+        assert_eq!(
+            [size(0), size(999), size(1500), size(999_600), size(12_345_678)].join(" "),
+            "0 B 999 B 1.5 kB 1.0 MB 12 MB"
+        );
         assert_eq!([count(0), count(999), count(1000), count(1_234_567)].join(" "), "0 999 1,000 1,234,567");
-        assert_eq!([duration(900), duration(61_000), duration(7_500_000)].join(" "), "0.9 s 1 min 1 s 2 h 5 min");
-        assert_eq!([ago(0), ago(180_000), ago(86_400_000 * 3)].join(", "), "just now, 3 minutes ago, 3 days ago");
+        assert_eq!(
+            [duration(900), duration(61_000), duration(7_500_000)].join(" "),
+            "0.9 s 1 min 1 s 2 h 5 min"
+        );
+        assert_eq!(
+            [ago(0), ago(180_000), ago(86_400_000 * 3)].join(", "),
+            "just now, 3 minutes ago, 3 days ago"
+        );
     }
 
     #[test]
     fn sizes_and_ages_are_read() {
-        for (text, bytes) in [("0", 0), ("12", 12), ("500k", 500_000), ("1.5G", 1_500_000_000), ("2GiB", 2 << 30), ("1 MB", 1_000_000)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("12", 12),
+            ("500k", 500_000),
+            ("1.5G", 1_500_000_000),
+            ("2GiB", 2 << 30),
+            ("1 MB", 1_000_000),
+        ] {
             assert_eq!(parse_size(text), Ok(bytes));
         }
         for text in ["", "k", "-1", "1x", "1e5", "1..2", "99999999P"] {

@@ -24,16 +24,22 @@ impl Invitation {
     /// Reads an invitation.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let rest = text.trim().strip_prefix(SCHEME).ok_or("an invitation begins with backstore://")?;
-        let (rest, fingerprint) = rest.split_once('#').ok_or("the invitation has no #FINGERPRINT: was it copied whole?")?;
+        let (rest, fingerprint) =
+            rest.split_once('#').ok_or("the invitation has no #FINGERPRINT: was it copied whole?")?;
         let mut parts = rest.split('/');
-        let (Some(server), Some(account), Some(token), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let (Some(server), Some(account), Some(token), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Err("an invitation is backstore://HOST:PORT/NAME/INVITE#FINGERPRINT");
         };
         Ok(Self {
             server: ServerAddress::parse(server).ok_or("the invitation's server is not HOST:PORT")?,
-            account: Some(account.to_owned()).filter(|name| !name.is_empty()).ok_or("the invitation names no account")?,
+            account: Some(account.to_owned())
+                .filter(|name| !name.is_empty())
+                .ok_or("the invitation names no account")?,
             token: Self::parse_token(token).ok_or("the invitation's secret is not whole")?,
-            fingerprint: Self::parse_fingerprint(fingerprint).ok_or("the invitation's fingerprint is not whole")?,
+            fingerprint: Self::parse_fingerprint(fingerprint)
+                .ok_or("the invitation's fingerprint is not whole")?,
         })
     }
 
@@ -54,7 +60,8 @@ impl Invitation {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "backstore://nas:4287/alice/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa#bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+    const GOOD: &str =
+        "backstore://nas:4287/alice/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa#bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
     #[test]
     fn whole_invitations_are_read() {
@@ -68,7 +75,9 @@ mod tests {
         for at in 0..GOOD.len() {
             assert!(Invitation::parse(&GOOD[..at]).is_err(), "{}", &GOOD[..at]);
         }
-        for (from, to) in [("nas", ""), ("alice", ""), ("/alice", "/alice/x"), ("aaaa", "a1aa"), ("backstore", "https")] {
+        for (from, to) in
+            [("nas", ""), ("alice", ""), ("/alice", "/alice/x"), ("aaaa", "a1aa"), ("backstore", "https")]
+        {
             assert!(Invitation::parse(&GOOD.replacen(from, to, 1)).is_err(), "{from} {to}");
         }
     }

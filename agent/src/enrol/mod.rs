@@ -11,7 +11,9 @@ use backstore_protocol::account_log::{AccountState, LogError, What};
 use backstore_protocol::ids::{AccountId, DomainId, FactorId};
 use backstore_protocol::keys::Keyring;
 use backstore_protocol::quic::{Connecting, Enrolment};
-use backstore_protocol::seal_box::{BoxKey, Boxed, KdfProfile, OutOfMemory, PasswordKeys, SigningKey, seal_to};
+use backstore_protocol::seal_box::{
+    BoxKey, Boxed, KdfProfile, OutOfMemory, PasswordKeys, SigningKey, seal_to,
+};
 use backstore_protocol::store::{Refusal, StoreError};
 use backstore_protocol::wire::KeyBlobs;
 use backstore_vault::registry::{Registry, RegistryError};
@@ -90,7 +92,10 @@ impl Login<'_> {
     /// Fails if this computer belongs to an account already.
     pub fn check_free(&self) -> Result<(), EnrolError> {
         match AccountFile::load(self.home)? {
-            Some(known) => Err(EnrolError::AlreadyEnrolled { name: known.name, destination: known.destination.to_string() }),
+            Some(known) => Err(EnrolError::AlreadyEnrolled {
+                name: known.name,
+                destination: known.destination.to_string(),
+            }),
             None => Ok(()),
         }
     }
@@ -116,14 +121,20 @@ impl Login<'_> {
             }
             Some(_) => {
                 let factor = offer.factors.first().ok_or(EnrolError::Inconsistent("it has no password"))?;
-                let profile = KdfProfile::from_number(factor.profile)
-                    .ok_or(EnrolError::Inconsistent("its password is stretched in a way this version does not know"))?;
+                let profile = KdfProfile::from_number(factor.profile).ok_or(EnrolError::Inconsistent(
+                    "its password is stretched in a way this version does not know",
+                ))?;
                 let password = self.password.ask(&invitation.account)?;
-                let derived = PasswordKeys::derive(password.as_bytes(), &factor.salt, profile, factor.factor)?;
-                let keys = enrolment.prove(factor.factor, derived.prove(&enrolment.channel_binding())).map_err(|error| match error {
-                    StoreError::Refused { reason: Refusal::WrongPassword, .. } => EnrolError::WrongPassword,
-                    other => other.into(),
-                })?;
+                let derived =
+                    PasswordKeys::derive(password.as_bytes(), &factor.salt, profile, factor.factor)?;
+                let keys = enrolment
+                    .prove(factor.factor, derived.prove(&enrolment.channel_binding()))
+                    .map_err(|error| match error {
+                        StoreError::Refused { reason: Refusal::WrongPassword, .. } => {
+                            EnrolError::WrongPassword
+                        }
+                        other => other.into(),
+                    })?;
                 let mut log = AccountState::default();
                 loop {
                     let (entries, more) = enrolment.log(log.length)?;
@@ -148,7 +159,12 @@ impl Login<'_> {
         self.check_free()?;
         let secrets = self.secrets()?;
         self.home.prepare()?;
-        let options = OpenOptions::folder(folder.to_owned(), self.home.index_path(), Access::Write, Arc::clone(&self.machine));
+        let options = OpenOptions::folder(
+            folder.to_owned(),
+            self.home.index_path(),
+            Access::Write,
+            Arc::clone(&self.machine),
+        );
         let vault = Vault::open(options)?;
         let enrolled = self.in_vault(&vault, &secrets, || self.password.choose(FOLDER_ACCOUNT));
         let (opened, number, is_new) = enrolled?;
@@ -176,7 +192,9 @@ impl Login<'_> {
         }
         let log = registry.state(number)?;
         let factor = *log.factors.first().ok_or(EnrolError::Inconsistent("it has no password"))?;
-        let keys = registry.keys(number, factor.factor)?.ok_or(EnrolError::Inconsistent("its keyring is not there"))?;
+        let keys = registry
+            .keys(number, factor.factor)?
+            .ok_or(EnrolError::Inconsistent("its keyring is not there"))?;
         let password = self.password.ask(FOLDER_ACCOUNT)?;
         let derived = PasswordKeys::derive(password.as_bytes(), &factor.salt, factor.profile, factor.factor)?;
         let (mut opened, authority) = open_account(log, &derived, &keys)?;
@@ -218,7 +236,12 @@ impl Login<'_> {
         let mut log = AccountState::default();
         let mut stored = Vec::new();
         for what in [
-            What::Genesis { account, authority: authority.public_key(), key_check: keyring.check_value(), mode: 1 },
+            What::Genesis {
+                account,
+                authority: authority.public_key(),
+                key_check: keyring.check_value(),
+                mode: 1,
+            },
             What::FactorPut { factor, public, profile: profile as u8, salt, proof },
             What::DeviceAdd(secrets.public()),
         ] {
@@ -280,7 +303,11 @@ impl Login<'_> {
 }
 
 /// Opens what a password releases, and checks it against the log.
-fn open_account(log: AccountState, derived: &PasswordKeys, keys: &KeyBlobs) -> Result<(Opened, SigningKey), EnrolError> {
+fn open_account(
+    log: AccountState,
+    derived: &PasswordKeys,
+    keys: &KeyBlobs,
+) -> Result<(Opened, SigningKey), EnrolError> {
     let account = log.account.ok_or(EnrolError::Inconsistent("its log is empty"))?;
     let factor = log.factors.iter().find(|factor| factor.factor == keys.factor);
     if factor.is_none_or(|factor| factor.public != keys.public) {
@@ -296,7 +323,8 @@ fn open_account(log: AccountState, derived: &PasswordKeys, keys: &KeyBlobs) -> R
         return Err(EnrolError::Inconsistent("its keyring is not the one its log names"));
     }
     let seed = open(Boxed::Authority, &keys.authority)?;
-    let seed: &[u8; 32] = seed[..].try_into().map_err(|_| EnrolError::Inconsistent("its authority key is malformed"))?;
+    let seed: &[u8; 32] =
+        seed[..].try_into().map_err(|_| EnrolError::Inconsistent("its authority key is malformed"))?;
     let authority = SigningKey::from_seed(seed);
     if log.authority != Some(authority.public_key()) {
         return Err(EnrolError::Inconsistent("its authority key is not the one its log names"));

@@ -21,7 +21,9 @@ pub struct PasswordSource {
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
     /// None was given and nobody can be asked.
-    #[error("a password is needed, and there is no terminal to ask for it: use --password-file, --password-command or BACKSTORE_PASSWORD")]
+    #[error(
+        "a password is needed, and there is no terminal to ask for it: use --password-file, --password-command or BACKSTORE_PASSWORD"
+    )]
     NoTerminal,
     /// The file, command or terminal failed.
     #[error("cannot read the password from {place}")]
@@ -80,7 +82,11 @@ impl PasswordSource {
 
     fn given(&self) -> Result<Option<Zeroizing<String>>, PasswordError> {
         if let Some(path) = &self.password_file {
-            let place = if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
+            let place = if path.as_os_str() == "-" {
+                "standard input".to_owned()
+            } else {
+                path.display().to_string()
+            };
             let read = if path.as_os_str() == "-" {
                 first_line(io::stdin())
             } else {
@@ -102,13 +108,15 @@ fn prompt(text: &str) -> Result<Zeroizing<String>, PasswordError> {
     if !is_terminal(Stream::Input) && !is_terminal(Stream::Error) {
         return Err(PasswordError::NoTerminal);
     }
-    let read = read_password(text).map_err(|source| PasswordError::Unreadable { place: "the terminal".to_owned(), source })?;
+    let read = read_password(text)
+        .map_err(|source| PasswordError::Unreadable { place: "the terminal".to_owned(), source })?;
     non_empty(read)
 }
 
 fn run(command: &str) -> Result<Zeroizing<String>, PasswordError> {
     let unreadable = |source| PasswordError::Unreadable { place: format!("`{command}`"), source };
-    let output = shell(command).stdin(std::process::Stdio::null()).stderr(std::process::Stdio::inherit()).output();
+    let output =
+        shell(command).stdin(std::process::Stdio::null()).stderr(std::process::Stdio::inherit()).output();
     let output = output.map_err(unreadable)?;
     if !output.status.success() {
         return Err(PasswordError::Command { status: output.status.to_string() });

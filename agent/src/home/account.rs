@@ -58,13 +58,17 @@ impl AccountFile {
     pub fn load(home: &Home) -> Result<Option<Self>, HomeError> {
         let path = home.state_path(FILE);
         let Some(text) = home.read_text(&path)? else { return Ok(None) };
-        toml::from_str(&text).map(Some).map_err(|error| HomeError::Unusable { path, problem: error.to_string() })
+        toml::from_str(&text)
+            .map(Some)
+            .map_err(|error| HomeError::Unusable { path, problem: error.to_string() })
     }
 
     /// Keeps it.
     pub fn save(&self, home: &Home) -> Result<(), HomeError> {
-        let text = toml::to_string(self)
-            .map_err(|error| HomeError::Unusable { path: home.state_path(FILE), problem: error.to_string() })?;
+        let text = toml::to_string(self).map_err(|error| HomeError::Unusable {
+            path: home.state_path(FILE),
+            problem: error.to_string(),
+        })?;
         home.write_state(FILE, text.as_bytes())
     }
 

@@ -116,8 +116,10 @@ impl Config {
     pub fn load(home: &Home) -> Result<Self, ConfigError> {
         let path = home.config_path();
         let Some(text) = home.read_text(&path)? else { return Ok(Self::default()) };
-        let config: Self = toml::from_str(&text)
-            .map_err(|error| ConfigError::Malformed { path: path.clone(), problem: error.to_string().trim().to_owned() })?;
+        let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Malformed {
+            path: path.clone(),
+            problem: error.to_string().trim().to_owned(),
+        })?;
         config.check(&path)?;
         Ok(config)
     }
@@ -135,11 +137,16 @@ impl Config {
 
     /// The set of this name.
     pub fn set(&self, name: &str) -> Result<&SetConfig, ConfigError> {
-        self.sets.iter().find(|set| set.name == name).ok_or_else(|| ConfigError::NoSuchSet { name: name.to_owned() })
+        self.sets
+            .iter()
+            .find(|set| set.name == name)
+            .ok_or_else(|| ConfigError::NoSuchSet { name: name.to_owned() })
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        let malformed = |problem: &str| Err(ConfigError::Malformed { path: path.to_owned(), problem: problem.to_owned() });
+        let malformed = |problem: &str| {
+            Err(ConfigError::Malformed { path: path.to_owned(), problem: problem.to_owned() })
+        };
         if !(1..=19).contains(&self.upload.compression_level) {
             return malformed("upload.compression-level has to be between 1 and 19");
         }
@@ -161,7 +168,11 @@ impl SetConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         let wrong = |problem: String| Err(ConfigError::Set { set: self.name.clone(), problem });
         let plain = |c: char| c.is_alphanumeric() || "._- ".contains(c);
-        if self.name.is_empty() || self.name.len() > 64 || self.name.starts_with(['.', ' ', '-']) || !self.name.chars().all(plain) {
+        if self.name.is_empty()
+            || self.name.len() > 64
+            || self.name.starts_with(['.', ' ', '-'])
+            || !self.name.chars().all(plain)
+        {
             return wrong("a name has 1 to 64 letters, digits, spaces, `.`, `_` or `-`, and begins with a letter or digit".to_owned());
         }
         if LineageId::parse(&self.lineage).is_none() {
@@ -189,7 +200,8 @@ impl SetConfig {
         self.roots
             .iter()
             .map(|root| {
-                let bytes = from_printable(root).ok_or_else(|| wrong(format!("root {root:?} is not well formed")))?;
+                let bytes =
+                    from_printable(root).ok_or_else(|| wrong(format!("root {root:?} is not well formed")))?;
                 let path = PathBuf::from(text_to_native(&bytes).into_owned());
                 to_archive(&path).map_err(|error| wrong(error.to_string()))?;
                 Ok(path)

@@ -53,7 +53,9 @@ impl DeviceSecrets {
         let path = home.state_path(FILE);
         let bytes = match read_secret(&path, BYTES_MAX) {
             Ok(bytes) => bytes,
-            Err(PrivateFileError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(PrivateFileError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
             Err(error) => return Err(error.into()),
         };
         let secrets = from_postcard(&bytes, "device keys");
@@ -108,7 +110,8 @@ impl DeviceSecrets {
     ) -> Result<(), HomeError> {
         let mut ephemeral = [0; 32];
         machine.random(&mut ephemeral);
-        let sealed = seal_to(&self.box_key().public_key(), account, Boxed::Keyring, &keyring.encode(), ephemeral);
+        let sealed =
+            seal_to(&self.box_key().public_key(), account, Boxed::Keyring, &keyring.encode(), ephemeral);
         let sealed = sealed.expect("the device's own key is one");
         let _written = write_secret(&home.state_path(KEYRING_FILE), &sealed)?;
         Ok(())
@@ -119,7 +122,10 @@ impl DeviceSecrets {
         let path = home.state_path(KEYRING_FILE);
         let sealed = read_secret(&path, BYTES_MAX)?;
         let unusable = |problem: String| HomeError::Unusable { path: path.clone(), problem };
-        let plain = self.box_key().open(account, Boxed::Keyring, &sealed).map_err(|error| unusable(error.to_string()))?;
+        let plain = self
+            .box_key()
+            .open(account, Boxed::Keyring, &sealed)
+            .map_err(|error| unusable(error.to_string()))?;
         Keyring::decode(&plain).map_err(|error| unusable(error.to_string()))
     }
 

@@ -72,8 +72,11 @@ impl Home {
 
     /// A home in a folder of its own.
     pub fn at(folder: &Path) -> Self {
-        let directories =
-            Directories { config: folder.join("config"), state: folder.join("state"), cache: folder.join("cache") };
+        let directories = Directories {
+            config: folder.join("config"),
+            state: folder.join("state"),
+            cache: folder.join("cache"),
+        };
         Self { directories }
     }
 

@@ -73,12 +73,17 @@ impl Scanner {
         let waiting = roots.directories.into_iter().map(|(path, directory, stat)| {
             (path.joined().to_vec(), Waiting { path, parent: Parent::Open(directory), stat })
         });
-        let begun = roots.implied.into_iter().map(|listing| {
-            (listing.path.joined().to_vec(), Some(Done { listing, rest: None }))
-        });
+        let begun = roots
+            .implied
+            .into_iter()
+            .map(|listing| (listing.path.joined().to_vec(), Some(Done { listing, rest: None })));
         let state = State { waiting: waiting.collect(), begun: begun.collect(), ..State::default() };
-        let shared =
-            Arc::new(Shared { rules, state: Mutex::new(state), work: Condvar::new(), listed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            rules,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            listed: Condvar::new(),
+        });
         let thread = |number: usize| {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new().name(format!("scan-{number}")).spawn(move || shared.run())
@@ -175,7 +180,8 @@ impl Shared {
         let done = match opened {
             Err(error) => {
                 let files = Vec::new();
-                let listing = Listing { path, directory: None, files, excluded: 0, error: Some(error), more: false };
+                let listing =
+                    Listing { path, directory: None, files, excluded: 0, error: Some(error), more: false };
                 Done { listing, rest: None }
             }
             Ok(directory) => {

@@ -63,23 +63,27 @@ impl Roots {
     pub fn open(selected: &[PathBuf]) -> Result<Self, RootError> {
         let mut paths = BTreeSet::new();
         for path in selected {
-            let path = absolute(path).map_err(|source| RootError::Unreadable { path: path.clone(), source })?;
+            let path =
+                absolute(path).map_err(|source| RootError::Unreadable { path: path.clone(), source })?;
             paths.insert(to_archive(&path)?.joined().to_vec());
         }
         let mut roots: Vec<ArchivePath> = Vec::new();
         for joined in paths {
-            let path = ArchivePath::from_joined(&joined).map_err(|source| PathError::Unfit { path: PathBuf::new(), source })?;
+            let path = ArchivePath::from_joined(&joined)
+                .map_err(|source| PathError::Unfit { path: PathBuf::new(), source })?;
             if !roots.iter().any(|root| root.contains(&path)) {
                 roots.push(path);
             }
         }
-        let mut opened = Self { paths: Vec::new(), tops: Vec::new(), implied: Vec::new(), directories: Vec::new() };
+        let mut opened =
+            Self { paths: Vec::new(), tops: Vec::new(), implied: Vec::new(), directories: Vec::new() };
         let mut ways: BTreeMap<Vec<u8>, (ArchivePath, BTreeMap<Vec<u8>, bool>)> = BTreeMap::new();
         for root in &roots {
             let mut here = root.clone();
             let mut implied = false;
             while let Some(parent) = here.parent() {
-                let way = ways.entry(parent.joined().to_vec()).or_insert_with(|| (parent.clone(), BTreeMap::new()));
+                let way =
+                    ways.entry(parent.joined().to_vec()).or_insert_with(|| (parent.clone(), BTreeMap::new()));
                 way.1.entry(here.name().to_vec()).or_insert(implied);
                 here = parent;
                 implied = true;
@@ -100,7 +104,10 @@ impl Roots {
         }
         let native = to_native(&path)?;
         let directory = open(&native)?;
-        let stat = directory.full_stat_self().map_err(|source| RootError::Unreadable { path: native, source })?.basic;
+        let stat = directory
+            .full_stat_self()
+            .map_err(|source| RootError::Unreadable { path: native, source })?
+            .basic;
         self.tops.push(Top { path, directory: Arc::new(directory), stat, implied });
         Ok(())
     }

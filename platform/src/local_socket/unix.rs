@@ -34,7 +34,8 @@ impl Listener {
             Ok(()) | Err(_) => {}
         }
         let short = shorten(path)?;
-        let socket: OwnedFd = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let socket: OwnedFd =
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         bind(&socket, &SocketAddrUnix::new(&short.path)?)?;
         // Nobody can connect before it listens.
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;

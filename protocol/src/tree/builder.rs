@@ -99,7 +99,14 @@ impl TreeBuilder {
     }
 
     pub(super) fn with_boundaries(keys: &IdKeys, boundaries: Boundaries) -> Self {
-        Self { boundaries, keys: keys.clone(), leaf: Open::new(), inner: Vec::new(), built: Vec::new(), totals: (0, 0) }
+        Self {
+            boundaries,
+            keys: keys.clone(),
+            leaf: Open::new(),
+            inner: Vec::new(),
+            built: Vec::new(),
+            totals: (0, 0),
+        }
     }
 
     /// Appends an entry; its key is greater than all before.

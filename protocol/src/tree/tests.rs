@@ -399,7 +399,10 @@ fn an_entry_is_found_again_at_its_place() {
     let mut cursor = Cursor::seek(&store, root, key).unwrap();
     assert_eq!(cursor.next_entry().unwrap().as_ref(), Some(entry));
     let (leaf, index) = cursor.place();
-    assert_eq!(Items::at(store.node(&leaf).unwrap(), index).unwrap().read_entry().unwrap().as_ref(), Some(entry));
+    assert_eq!(
+        Items::at(store.node(&leaf).unwrap(), index).unwrap().read_entry().unwrap().as_ref(),
+        Some(entry)
+    );
     let end = Items::at(store.node(&leaf).unwrap(), NODE_ITEMS_MAX).unwrap().read_entry();
     assert_eq!(end.unwrap(), None);
 }

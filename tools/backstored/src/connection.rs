@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use backstore_protocol::ids::{InviteToken, LineageId, SigningPublicKey};
 use backstore_protocol::wire::{
-    Account as WireAccount, Damaged, Enrol, ErrorCode, ErrorMessage, FEATURES, Frame, FrameError, Frames, Have, Hello,
-    Commit as CommitMessage, Get, Invite, Lineages, Log, LinkError, MINOR, Message, OpenSession, Prove, Put, Register, Snapshots,
-    Stream, Touch, Watch, Welcome, WireLimits,
+    Account as WireAccount, Commit as CommitMessage, Damaged, Enrol, ErrorCode, ErrorMessage, FEATURES,
+    Frame, FrameError, Frames, Get, Have, Hello, Invite, Lineages, LinkError, Log, MINOR, Message,
+    OpenSession, Prove, Put, Register, Snapshots, Stream, Touch, Watch, Welcome, WireLimits,
 };
 use backstore_vault::registry::DeviceInfo;
 use backstore_vault::{Account, AccountNumber};
@@ -45,7 +45,12 @@ pub struct ClientState {
 
 impl Client {
     /// A client whose handshake is complete; which device it is is looked up now.
-    pub fn new(service: &Service, key: SigningPublicKey, address: IpAddr, channel_binding: [u8; 32]) -> Result<Self, Refused> {
+    pub fn new(
+        service: &Service,
+        key: SigningPublicKey,
+        address: IpAddr,
+        channel_binding: [u8; 32],
+    ) -> Result<Self, Refused> {
         let device = service.registry().device(&key)?;
         let state = ClientState { device, ..ClientState::default() };
         Ok(Self { key, address, channel_binding, state: Mutex::new(state) })
@@ -143,7 +148,9 @@ async fn greet<S: Stream>(
         limits: WireLimits::default(),
         server_time: service.machine.now_ms(),
         vault: service.vault.id(),
-        account: device.filter(|device| !device.is_revoked).map(|device| WireAccount { account: device.account, device: device.device }),
+        account: device
+            .filter(|device| !device.is_revoked)
+            .map(|device| WireAccount { account: device.account, device: device.device }),
         objects,
     };
     frames.send(&welcome, &[]).await
@@ -182,7 +189,9 @@ async fn serve_control<S: Stream>(
 }
 
 /// Runs what blocks on a thread where it may.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T, Refused> {
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => {

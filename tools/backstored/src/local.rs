@@ -8,8 +8,8 @@ use backstore_platform::local_socket::{Listener, Stream};
 use backstore_platform::machine::Machine;
 use backstore_protocol::base32;
 use backstore_protocol::ids::InviteToken;
-use backstore_vault::registry::{INVITATION_MS, Registry, RegistryError};
 use backstore_vault::Vault;
+use backstore_vault::registry::{INVITATION_MS, Registry, RegistryError};
 use serde::{Deserialize, Serialize};
 
 use crate::service::Service;
@@ -103,14 +103,23 @@ const LINE_BYTES_MAX: u64 = 64 << 20;
 pub fn answer(vault: &Vault, machine: &dyn Machine, request: Request) -> Response {
     let registry = Registry::new(vault);
     let done = match request {
-        Request::Invite { name, valid_ms } => invite(&registry, machine, &name, valid_ms.unwrap_or(INVITATION_MS)),
+        Request::Invite { name, valid_ms } => {
+            invite(&registry, machine, &name, valid_ms.unwrap_or(INVITATION_MS))
+        }
         Request::Accounts => accounts(vault, &registry, machine),
-        Request::Check { repair } => Ok(Response::Checked { report: crate::cli::check::check(vault, repair) }),
+        Request::Check { repair } => {
+            Ok(Response::Checked { report: crate::cli::check::check(vault, repair) })
+        }
     };
     done.unwrap_or_else(|error| Response::Failed { message: error.to_string() })
 }
 
-fn invite(registry: &Registry<'_>, machine: &dyn Machine, name: &str, valid_ms: i64) -> Result<Response, RegistryError> {
+fn invite(
+    registry: &Registry<'_>,
+    machine: &dyn Machine,
+    name: &str,
+    valid_ms: i64,
+) -> Result<Response, RegistryError> {
     let now = machine.now_ms();
     registry.create_account(name, now)?;
     let mut token = [0; InviteToken::SIZE];
@@ -119,7 +128,11 @@ fn invite(registry: &Registry<'_>, machine: &dyn Machine, name: &str, valid_ms: 
     Ok(Response::Invited { token: base32::encode(&token) })
 }
 
-fn accounts(vault: &Vault, registry: &Registry<'_>, machine: &dyn Machine) -> Result<Response, RegistryError> {
+fn accounts(
+    vault: &Vault,
+    registry: &Registry<'_>,
+    machine: &dyn Machine,
+) -> Result<Response, RegistryError> {
     let mut lines = Vec::new();
     for info in registry.accounts(machine.now_ms())? {
         let account = vault.account(info.number);

@@ -33,9 +33,15 @@ const STRANGER_STREAMS_MAX: usize = 1;
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or Ctrl-C. Prints `listening on ADDR` when it is ready.
-pub fn serve(service: Arc<Service>, dir: &Path, key: &backstore_protocol::quic::Identity, options: &ServeOptions) -> io::Result<()> {
+pub fn serve(
+    service: Arc<Service>,
+    dir: &Path,
+    key: &backstore_protocol::quic::Identity,
+    options: &ServeOptions,
+) -> io::Result<()> {
     // Packets are taken in and sealed on one thread; requests run on others, so that neither waits for the other.
-    let runtime = Builder::new_multi_thread().worker_threads(2).max_blocking_threads(64).enable_all().build()?;
+    let runtime =
+        Builder::new_multi_thread().worker_threads(2).max_blocking_threads(64).enable_all().build()?;
     let stopped = Arc::new(tokio::sync::Notify::new());
     let on_interrupt = Arc::clone(&stopped);
     let _interrupts = backstore_platform::process::Interrupts::watch(move |_| on_interrupt.notify_one())?;

@@ -143,9 +143,10 @@ impl From<VaultError> for Refused {
         let (code, ids) = match error {
             VaultError::Missing { ids } => (ErrorCode::Missing, ids),
             VaultError::Damaged { id } => (ErrorCode::Damaged, vec![id]),
-            VaultError::Conflict { head } => {
-                (ErrorCode::Conflict, head.map(|head| ObjectId::from_bytes(*head.as_bytes())).into_iter().collect())
-            }
+            VaultError::Conflict { head } => (
+                ErrorCode::Conflict,
+                head.map(|head| ObjectId::from_bytes(*head.as_bytes())).into_iter().collect(),
+            ),
             VaultError::NotFound { .. } => (ErrorCode::NotFound, Vec::new()),
             VaultError::BadObject { .. } => (ErrorCode::BadObject, Vec::new()),
             VaultError::TooLarge { .. } => (ErrorCode::TooLarge, Vec::new()),

@@ -57,10 +57,15 @@ pub(super) fn run(args: AccountArgs, machine: &Arc<dyn Machine>) -> Result<Exit,
             if let Response::Invited { token } = response {
                 let key = identity::load(&vault.vault)?;
                 let server = host.unwrap_or_else(|| this_host());
-                println!("An invitation for one device of {name}, good for {valid_hours} hours. On that device:");
+                println!(
+                    "An invitation for one device of {name}, good for {valid_hours} hours. On that device:"
+                );
                 println!("  backstore login");
                 println!("and enter:");
-                println!("backstore://{server}/{name}/{token}#{}", fingerprint_text(&fingerprint(&key.public_key())));
+                println!(
+                    "backstore://{server}/{name}/{token}#{}",
+                    fingerprint_text(&fingerprint(&key.public_key()))
+                );
             }
         }
         AccountCommand::List { json, vault } => {
@@ -78,11 +83,15 @@ pub(super) fn run(args: AccountArgs, machine: &Arc<dyn Machine>) -> Result<Exit,
 
 fn this_host() -> ServerAddress {
     let host = backstore_platform::system::host_name();
-    ServerAddress::parse(&host).unwrap_or_else(|| ServerAddress { host: "localhost".to_owned(), port: backstore_protocol::wire::PORT })
+    ServerAddress::parse(&host).unwrap_or_else(|| ServerAddress {
+        host: "localhost".to_owned(),
+        port: backstore_protocol::wire::PORT,
+    })
 }
 
 fn print_account(account: &AccountLine) {
-    let devices = if account.devices.is_empty() { "no device yet".to_owned() } else { account.devices.join(", ") };
+    let devices =
+        if account.devices.is_empty() { "no device yet".to_owned() } else { account.devices.join(", ") };
     println!("{}", account.name);
     println!("  devices: {devices}");
     println!("  {} objects, {} bytes, {} backup sets", account.objects, account.bytes, account.lineages);

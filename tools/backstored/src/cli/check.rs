@@ -31,10 +31,16 @@ pub(super) fn run(args: &CheckArgs, machine: &Arc<dyn Machine>) -> Result<Exit, 
     } else {
         report.findings.iter().for_each(|finding| println!("{finding}"));
         report.repaired.iter().for_each(|repaired| println!("repaired: {repaired}"));
-        println!("{} packs, {} records, {} bytes read: {}", report.packs, report.records, report.bytes, match report.findings.len() {
-            0 => "no damage".to_owned(),
-            count => format!("{count} findings"),
-        });
+        println!(
+            "{} packs, {} records, {} bytes read: {}",
+            report.packs,
+            report.records,
+            report.bytes,
+            match report.findings.len() {
+                0 => "no damage".to_owned(),
+                count => format!("{count} findings"),
+            }
+        );
     }
     Ok(if report.findings.is_empty() { Exit::Ok } else { Exit::Incomplete })
 }

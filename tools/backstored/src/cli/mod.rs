@@ -91,7 +91,9 @@ impl CliError {
             Self::Vault(VaultError::FolderMissing { .. } | VaultError::NotAVault { .. })
             | Self::Registry(RegistryError::NoAccount { .. }) => Exit::NotFound,
             Self::Vault(VaultError::Locked { .. }) => Exit::Locked,
-            Self::Vault(_) | Self::Registry(_) | Self::Key(_) | Self::Io { .. } | Self::Server(_) => Exit::Failed,
+            Self::Vault(_) | Self::Registry(_) | Self::Key(_) | Self::Io { .. } | Self::Server(_) => {
+                Exit::Failed
+            }
         }
     }
 
@@ -150,8 +152,10 @@ fn open(dir: &Path, machine: &Arc<dyn Machine>) -> Result<Vault, CliError> {
 /// Has a running server do it, or does it.
 fn administer(dir: &Path, machine: &Arc<dyn Machine>, request: Request) -> Result<Response, CliError> {
     let socket = crate::identity::socket_path(dir);
-    let asked = local::ask(&socket, &request)
-        .map_err(|source| CliError::Io { action: format!("talk to the server through {}", socket.display()), source })?;
+    let asked = local::ask(&socket, &request).map_err(|source| CliError::Io {
+        action: format!("talk to the server through {}", socket.display()),
+        source,
+    })?;
     let response = match asked {
         Some(response) => response,
         None => {

@@ -45,7 +45,11 @@ pub(super) fn run(args: &ServeArgs, machine: &Arc<dyn Machine>) -> Result<Exit, 
     let report = vault.report();
     tracing::info!(?report, "vault open");
     let service = Arc::new(Service::new(vault, Arc::clone(machine), args.buffer_mib << 20));
-    let options = ServeOptions { listen: args.listen, connections_max: args.connections_max, device_connections_max: 16 };
+    let options = ServeOptions {
+        listen: args.listen,
+        connections_max: args.connections_max,
+        device_connections_max: 16,
+    };
     let served = serve(Arc::clone(&service), dir, &key, &options);
     let _ = std::fs::remove_file(identity::socket_path(dir));
     served.map_err(|source| CliError::Io { action: format!("serve at {}", args.listen), source })?;

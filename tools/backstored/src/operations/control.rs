@@ -3,8 +3,8 @@
 use backstore_protocol::limits::{CONTROL_FRAME_BYTES_MAX, IDS_MAX, SNAPSHOTS_PAGE_MAX};
 use backstore_protocol::snapshot::Header;
 use backstore_protocol::wire::{
-    Commit as CommitMessage, CommitDone, Damaged, ErrorCode, Ids, LineageItem, LineageList, Lineages, Log, LogEntries, OpenSession,
-    SessionOpened, SnapshotItem, SnapshotList, Snapshots, Touch,
+    Commit as CommitMessage, CommitDone, Damaged, ErrorCode, Ids, LineageItem, LineageList, Lineages, Log,
+    LogEntries, OpenSession, SessionOpened, SnapshotItem, SnapshotList, Snapshots, Touch,
 };
 use backstore_vault::{AccountNumber, Commit, snapshot_head};
 use bytes::Bytes;
@@ -19,7 +19,12 @@ const LINEAGES_MAX: usize = 512;
 const PAGE_BYTES_MAX: usize = CONTROL_FRAME_BYTES_MAX - 64 * 1024;
 
 /// A session is opened.
-pub fn open_session(service: &Service, client: &Client, question: OpenSession, _: &Bytes) -> Answer<SessionOpened> {
+pub fn open_session(
+    service: &Service,
+    client: &Client,
+    question: OpenSession,
+    _: &Bytes,
+) -> Answer<SessionOpened> {
     let account = client.account(service)?;
     let fencing = account.fencing(question.lineage)?;
     if fencing > question.fencing {
@@ -48,7 +53,8 @@ pub fn damaged(service: &Service, client: &Client, question: Damaged, _: &Bytes)
 pub fn commit(service: &Service, client: &Client, _: CommitMessage, stored: &Bytes) -> Answer<CommitDone> {
     let device = client.device()?;
     let (lineage, _) = client.state().session.ok_or(Refused::new(ErrorCode::BadFrame))?;
-    let header = Header::decode(stored).map_err(|error| Refused::because(ErrorCode::BadObject, error.to_string()))?;
+    let header =
+        Header::decode(stored).map_err(|error| Refused::because(ErrorCode::BadObject, error.to_string()))?;
     let refused = |what: &str| Err(Refused::because(ErrorCode::BadObject, what));
     if header.account != device.account || header.device != device.device {
         return refused("the snapshot is of another account or device");
@@ -57,8 +63,12 @@ pub fn commit(service: &Service, client: &Client, _: CommitMessage, stored: &Byt
         return refused("the snapshot is of another lineage than the session");
     }
     let state = service.registry().state(device.number)?;
-    let Some(keys) = state.device(header.device) else { return refused("the account log does not know the device") };
-    header.verify(stored, &keys.sign).map_err(|error| Refused::because(ErrorCode::BadObject, error.to_string()))?;
+    let Some(keys) = state.device(header.device) else {
+        return refused("the account log does not know the device");
+    };
+    header
+        .verify(stored, &keys.sign)
+        .map_err(|error| Refused::because(ErrorCode::BadObject, error.to_string()))?;
     let account = service.vault.account(device.number);
     let head = snapshot_head(&header, stored);
     let committed = account.commit(&Commit { device: device.device, head, header: stored })?;
@@ -94,7 +104,15 @@ pub fn snapshots(service: &Service, client: &Client, question: Snapshots, _: &By
     let count = (question.count as usize).min(SNAPSHOTS_PAGE_MAX);
     let mut snapshots = client.account(service)?.snapshots(question.lineage, question.before, count)?;
     let mut bytes = 0;
-    snapshots.truncate(snapshots.iter().take_while(|snapshot| { bytes += snapshot.header.len() + 4; bytes <= PAGE_BYTES_MAX }).count());
+    snapshots.truncate(
+        snapshots
+            .iter()
+            .take_while(|snapshot| {
+                bytes += snapshot.header.len() + 4;
+                bytes <= PAGE_BYTES_MAX
+            })
+            .count(),
+    );
     let items = snapshots
         .iter()
         .map(|snapshot| SnapshotItem { received_at: snapshot.received_at, is_damaged: snapshot.is_damaged })
@@ -111,7 +129,13 @@ pub fn log(service: &Service, client: &Client, question: Log, _: &Bytes) -> Answ
     };
     let entries = service.vault.account(number).log(question.from)?;
     let mut bytes = 0;
-    let page = entries.iter().take_while(|entry| { bytes += entry.len() + 4; bytes <= PAGE_BYTES_MAX }).count();
+    let page = entries
+        .iter()
+        .take_while(|entry| {
+            bytes += entry.len() + 4;
+            bytes <= PAGE_BYTES_MAX
+        })
+        .count();
     let tail = list(entries[..page].iter().map(|entry| &entry[..]));
     Ok((LogEntries { entries: page as u32, more: page < entries.len() }, tail))
 }

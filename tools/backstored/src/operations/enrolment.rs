@@ -1,7 +1,8 @@
 //! How a device comes to belong to an account.
 
 use backstore_protocol::wire::{
-    Account as WireAccount, Enrol, ErrorCode, FactorOffer, Invite, Offer, Prove, Register, Registered, Released,
+    Account as WireAccount, Enrol, ErrorCode, FactorOffer, Invite, Offer, Prove, Register, Registered,
+    Released,
 };
 use backstore_vault::registry::DeviceInfo;
 use bytes::Bytes;
@@ -48,7 +49,8 @@ pub fn prove(service: &Service, client: &Client, question: Prove, _: &Bytes) -> 
     if !service.may_try(&name) {
         return Err(Refused::because(ErrorCode::Busy, "too many wrong passwords for this account"));
     }
-    let proof = service.registry().prove(number, question.factor, &client.channel_binding, &question.signature);
+    let proof =
+        service.registry().prove(number, question.factor, &client.channel_binding, &question.signature);
     service.tried(&name, proof.is_ok());
     let keys = proof?;
     client.update(|state| state.proven = Some(number));

@@ -6,8 +6,8 @@ use backstore_protocol::ids::ObjectId;
 use backstore_protocol::object::{ObjectKind, SealedObject, reference_ids};
 use backstore_protocol::store::ReadFailure;
 use backstore_protocol::wire::{
-    Changed, Durable, ErrorCode, Frame, Frames, Get, Have, HaveBits, LinkError, ObjectItem, ObjectStatus, Objects, Put, Received, Stream,
-    Watch,
+    Changed, Durable, ErrorCode, Frame, Frames, Get, Have, HaveBits, LinkError, ObjectItem, ObjectStatus,
+    Objects, Put, Received, Stream, Watch,
 };
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -105,7 +105,9 @@ pub async fn get<S: Stream>(
     let (shared, client) = (Arc::clone(service), Arc::clone(client));
     let reading = tokio::task::spawn_blocking(move || read(&shared, &client, &ids, &sender));
     while let Some(Answered { objects, tail }) = answers.recv().await {
-        let Some(_budget) = service.budget.take(tail.iter().map(Bytes::len).sum()).await else { return Ok(()) };
+        let Some(_budget) = service.budget.take(tail.iter().map(Bytes::len).sum()).await else {
+            return Ok(());
+        };
         frames.send(&objects, &tail).await?;
     }
     match reading.await {
@@ -122,7 +124,12 @@ struct Answered {
     tail: Vec<Bytes>,
 }
 
-fn read(service: &Service, client: &Client, ids: &[ObjectId], sender: &mpsc::Sender<Answered>) -> Result<(), Refused> {
+fn read(
+    service: &Service,
+    client: &Client,
+    ids: &[ObjectId],
+    sender: &mpsc::Sender<Answered>,
+) -> Result<(), Refused> {
     let account = client.account(service)?;
     let mut part = Answered::default();
     let mut bytes = 0;
@@ -145,7 +152,14 @@ fn read(service: &Service, client: &Client, ids: &[ObjectId], sender: &mpsc::Sen
 
 fn item(index: usize, read: Result<SealedObject, ReadFailure>) -> (ObjectItem, Vec<Bytes>) {
     let without = |status: ObjectStatus| {
-        let item = ObjectItem { index: index as u32, status: status as u8, kind: 0, level: 0, references: 0, sealed: 0 };
+        let item = ObjectItem {
+            index: index as u32,
+            status: status as u8,
+            kind: 0,
+            level: 0,
+            references: 0,
+            sealed: 0,
+        };
         (item, Vec::new())
     };
     match read {

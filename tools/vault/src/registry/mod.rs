@@ -65,7 +65,9 @@ pub struct DeviceInfo {
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// The name is not one an account may have.
-    #[error("{name:?} cannot be an account's name: use 1 to 64 letters, digits, `.`, `_`, `-` and `@`, beginning with a letter or digit")]
+    #[error(
+        "{name:?} cannot be an account's name: use 1 to 64 letters, digits, `.`, `_`, `-` and `@`, beginning with a letter or digit"
+    )]
     Name {
         /// The name.
         name: String,
@@ -126,7 +128,8 @@ impl<'a> Registry<'a> {
 
     /// Makes an invitation to an account that is there. `token` is random.
     pub fn invite(&self, name: &str, token: InviteToken, expires_at: i64) -> Result<(), RegistryError> {
-        let row = self.account_row(name)?.ok_or_else(|| RegistryError::NoAccount { name: name.to_owned() })?;
+        let row =
+            self.account_row(name)?.ok_or_else(|| RegistryError::NoAccount { name: name.to_owned() })?;
         let invite = InviteRow { number: row.number, expires_at };
         // Only its hash is kept: whoever reads the vault cannot use it.
         self.control.put(&invite_key(&token), Some(&invite.encode()))?;
@@ -175,7 +178,12 @@ impl<'a> Registry<'a> {
     }
 
     /// The account an invitation is for.
-    pub fn check_invitation(&self, name: &str, token: &InviteToken, now: i64) -> Result<AccountNumber, RegistryError> {
+    pub fn check_invitation(
+        &self,
+        name: &str,
+        token: &InviteToken,
+        now: i64,
+    ) -> Result<AccountNumber, RegistryError> {
         let row = self.account_row(name)?.ok_or(RegistryError::BadInvitation)?;
         let stored = self.control.get(&invite_key(token))?;
         let invite = stored.map(|bytes| InviteRow::decode(&bytes)).transpose()?;
@@ -201,7 +209,8 @@ impl<'a> Registry<'a> {
         keys: Option<&KeyBlobs>,
     ) -> Result<DeviceInfo, RegistryError> {
         let _guard = CHANGES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut row = self.account_row(name)?.ok_or_else(|| RegistryError::NoAccount { name: name.to_owned() })?;
+        let mut row =
+            self.account_row(name)?.ok_or_else(|| RegistryError::NoAccount { name: name.to_owned() })?;
         if row.account.is_some() {
             return Err(RegistryError::Enrolled { is_enrolled: true });
         }
@@ -238,7 +247,11 @@ impl<'a> Registry<'a> {
         signature: &[u8],
     ) -> Result<KeyBlobs, RegistryError> {
         let keys = self.keys(number, factor)?.ok_or(RegistryError::WrongPassword)?;
-        if verify_proof(&keys.proof, challenge, signature) { Ok(keys) } else { Err(RegistryError::WrongPassword) }
+        if verify_proof(&keys.proof, challenge, signature) {
+            Ok(keys)
+        } else {
+            Err(RegistryError::WrongPassword)
+        }
     }
 
     /// What opens the keyring, for whoever holds the vault itself.
@@ -304,7 +317,11 @@ impl<'a> Registry<'a> {
 }
 
 /// The one device that the entries after the first `before` devices add; it has to be the one with this key.
-fn added_device(state: &AccountState, before: usize, tls: &SigningPublicKey) -> Result<DeviceId, RegistryError> {
+fn added_device(
+    state: &AccountState,
+    before: usize,
+    tls: &SigningPublicKey,
+) -> Result<DeviceId, RegistryError> {
     match state.devices.get(before..) {
         Some([device]) if device.tls == *tls => Ok(device.device),
         _ => Err(RegistryError::Incomplete("add the device that brings it, and no other")),

@@ -15,7 +15,8 @@ fn vault() -> (tempfile::TempDir, Vault) {
     let dir = tempfile::tempdir().unwrap();
     let machine = TestMachine::new(1);
     Vault::create(&dir.path().join("vault"), &*machine).unwrap();
-    let options = OpenOptions::folder(dir.path().join("vault"), dir.path().join("index"), Access::Write, machine);
+    let options =
+        OpenOptions::folder(dir.path().join("vault"), dir.path().join("index"), Access::Write, machine);
     (dir, Vault::open(options).unwrap())
 }
 
@@ -125,9 +126,12 @@ fn who_is_not_invited_or_wrong_is_refused() {
     let number = registry.create_account("alice", NOW).unwrap();
     registry.create_account("bob", NOW).unwrap();
     registry.invite("alice", token(1), NOW + 10).unwrap();
-    for (name, token, now) in
-        [("alice", token(2), NOW), ("bob", token(1), NOW), ("carol", token(1), NOW), ("alice", token(1), NOW + 10)]
-    {
+    for (name, token, now) in [
+        ("alice", token(2), NOW),
+        ("bob", token(1), NOW),
+        ("carol", token(1), NOW),
+        ("alice", token(1), NOW + 10),
+    ] {
         let refused = registry.check_invitation(name, &token, now);
         assert!(matches!(refused, Err(RegistryError::BadInvitation)), "{name} at {now}");
     }
@@ -153,14 +157,19 @@ fn who_is_not_invited_or_wrong_is_refused() {
     }
     let replayed = person.password.prove(b"another connection");
     assert!(registry.prove(number, person.factor, b"challenge", &replayed).is_err());
-    let mut stranger = Person { authority: SigningKey::from_seed(&[2; 32]), log: person.log.clone(), ..Person::new() };
-    let forged = stranger.log.next(&stranger.authority, NOW, What::DeviceAdd(DeviceKeys {
-        device: DeviceId::from_bytes([2; 16]),
-        tls: tls(2),
-        sign: SigningPublicKey::ZERO,
-        seal: BoxPublicKey::ZERO,
-        name: "x".into(),
-    }));
+    let mut stranger =
+        Person { authority: SigningKey::from_seed(&[2; 32]), log: person.log.clone(), ..Person::new() };
+    let forged = stranger.log.next(
+        &stranger.authority,
+        NOW,
+        What::DeviceAdd(DeviceKeys {
+            device: DeviceId::from_bytes([2; 16]),
+            tls: tls(2),
+            sign: SigningPublicKey::ZERO,
+            seal: BoxPublicKey::ZERO,
+            name: "x".into(),
+        }),
+    );
     stranger.log = AccountState::default();
     assert!(matches!(registry.enrol(number, None, &tls(2), &forged), Err(RegistryError::Log(_))));
     assert_eq!(registry.devices(number).unwrap().len(), 1);
