@@ -139,11 +139,7 @@ impl BasisEntries {
 
     /// Takes the next entry.
     pub(super) fn take(&mut self) -> Result<Option<Entry>, ReadError> {
-        let taken = self.ahead.take().map(|(key, entry)| (key, entry));
-        let (mut key, entry) = match taken {
-            Some(taken) => taken,
-            None => return Ok(None),
-        };
+        let Some((mut key, entry)) = self.ahead.take() else { return Ok(None) };
         key.clear();
         self.advance_into(key)?;
         Ok(Some(entry))

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, select, unbounded};
 
 use backstore_platform::metadata::{PrincipalCache, RawXattr};
 use backstore_platform::walk::{Directory, FullStat, Stat};
@@ -82,6 +82,14 @@ pub(super) struct Pipeline<'a> {
     plain: usize,
     principals: PrincipalCache,
     last_key: Option<Vec<u8>>,
+}
+
+/// A tree before everything is in it.
+pub(super) struct SoFar {
+    pub(super) root: Root,
+    pub(super) totals: (u64, u64),
+    /// After this key comes the basis.
+    pub(super) last_key: Vec<u8>,
 }
 
 /// Jobs that read small files.
@@ -201,7 +209,7 @@ impl<'a> Pipeline<'a> {
     }
 
     /// The tree as far as it is complete, after which comes the basis; and the last key that is new. Everything it needs is on its way.
-    pub(super) fn so_far(&mut self) -> Result<Option<(Root, (u64, u64), Vec<u8>)>, BackupError> {
+    pub(super) fn so_far(&mut self) -> Result<Option<SoFar>, BackupError> {
         let Some(last_key) = self.last_key.clone() else { return Ok(None) };
         // A bundle may be half full and wait for more members: nothing that is in the tree lies in one of those.
         let begun = self.objects.next();
@@ -216,7 +224,7 @@ impl<'a> Pipeline<'a> {
         }
         self.upload.flush();
         self.take_told()?;
-        Ok(Some((root, fork.totals(), last_key)))
+        Ok(Some(SoFar { root, totals: fork.totals(), last_key }))
     }
 
     /// Sends an object that belongs to no file.
@@ -234,11 +242,8 @@ impl<'a> Pipeline<'a> {
     /// Lets work go on without waiting for it, unless too much waits.
     fn go_on(&mut self) -> Result<(), BackupError> {
         self.cut_on();
-        loop {
-            match self.done.try_recv() {
-                Ok(done) => self.take_done(done)?,
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        while let Ok(done) = self.done.try_recv() {
+            self.take_done(done)?;
         }
         self.take_told()?;
         self.edit_tree()?;

@@ -15,7 +15,7 @@ use backstore_protocol::tree::{Root, TreeEditor};
 use super::basis::{BasisEntries, BasisNodes, Lost, clean_before};
 use super::large::Cutting;
 use super::merge::{Differences, Merge, Mounts};
-use super::pipeline::{Changed, Pipeline};
+use super::pipeline::{Changed, Pipeline, SoFar};
 use super::pool::{Buffers, Pool};
 use super::report::{BackupReport, Events};
 use super::roots::{check_roots, mount_table};
@@ -205,7 +205,7 @@ impl Writer<'_> {
         pipeline: &mut Pipeline<'_>,
         merge: &Merge<'_>,
     ) -> Result<Option<SnapshotId>, BackupError> {
-        let Some((root, totals, key)) = pipeline.so_far()? else { return Ok(None) };
+        let Some(SoFar { root, totals, last_key: key }) = pipeline.so_far()? else { return Ok(None) };
         self.commit(pipeline, merge, root, totals, Some(Cursor { key })).map(Some)
     }
 

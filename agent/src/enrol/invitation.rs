@@ -18,7 +18,7 @@ pub struct Invitation {
 }
 
 /// The beginning of an invitation.
-pub const SCHEME: &str = "backstore://";
+pub(super) const SCHEME: &str = "backstore://";
 
 impl Invitation {
     /// Reads an invitation.

@@ -51,7 +51,7 @@ pub enum PasswordError {
 }
 
 /// The environment variable that holds a password.
-pub const PASSWORD_VARIABLE: &str = "BACKSTORE_PASSWORD";
+pub(super) const PASSWORD_VARIABLE: &str = "BACKSTORE_PASSWORD";
 /// Longest password.
 const BYTES_MAX: u64 = 4096;
 const NEW_CHARACTERS_MIN: usize = 8;

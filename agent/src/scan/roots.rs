@@ -77,22 +77,23 @@ impl Roots {
         }
         let mut opened =
             Self { paths: Vec::new(), tops: Vec::new(), implied: Vec::new(), directories: Vec::new() };
-        let mut ways: BTreeMap<Vec<u8>, (ArchivePath, BTreeMap<Vec<u8>, bool>)> = BTreeMap::new();
+        let mut ways: BTreeMap<Vec<u8>, Way> = BTreeMap::new();
         for root in &roots {
             let mut here = root.clone();
             let mut implied = false;
             while let Some(parent) = here.parent() {
-                let way =
-                    ways.entry(parent.joined().to_vec()).or_insert_with(|| (parent.clone(), BTreeMap::new()));
-                way.1.entry(here.name().to_vec()).or_insert(implied);
+                let way = ways
+                    .entry(parent.joined().to_vec())
+                    .or_insert_with(|| Way { path: parent.clone(), names: BTreeMap::new() });
+                way.names.entry(here.name().to_vec()).or_insert(implied);
                 here = parent;
                 implied = true;
             }
             opened.add_top(here, implied)?;
             opened.add_directory(root)?;
         }
-        for (path, names) in ways.into_values() {
-            opened.implied.push(implied_listing(path, names)?);
+        for way in ways.into_values() {
+            opened.implied.push(implied_listing(way)?);
         }
         opened.paths = roots;
         Ok(opened)
@@ -138,7 +139,14 @@ fn open(path: &Path) -> Result<Directory, RootError> {
     })
 }
 
-fn implied_listing(path: ArchivePath, names: BTreeMap<Vec<u8>, bool>) -> Result<Listing, RootError> {
+/// A directory that leads to roots.
+struct Way {
+    path: ArchivePath,
+    /// What leads on, and whether that is implied as well.
+    names: BTreeMap<Vec<u8>, bool>,
+}
+
+fn implied_listing(Way { path, names }: Way) -> Result<Listing, RootError> {
     let directory = Arc::new(open(&to_native(&path)?)?);
     let files = names
         .into_iter()

@@ -177,10 +177,7 @@ fn answer_one(service: &Service, stream: &mut Stream) -> io::Result<()> {
 
 /// Asks a running server; nothing if none listens at `path`.
 pub fn ask(path: &Path, request: &Request) -> io::Result<Option<Response>> {
-    let mut stream = match Stream::connect(path) {
-        Ok(stream) => stream,
-        Err(_) => return Ok(None),
-    };
+    let Ok(mut stream) = Stream::connect(path) else { return Ok(None) };
     send(&mut stream, request)?;
     receive(&mut stream).map(Some)
 }

@@ -12,7 +12,7 @@ use crate::local::{AccountLine, Request, Response};
 
 /// Manage accounts, also while the server runs
 #[derive(Debug, clap::Args)]
-pub struct AccountArgs {
+pub(super) struct AccountArgs {
     #[command(subcommand)]
     command: AccountCommand,
 }
@@ -56,7 +56,7 @@ pub(super) fn run(args: AccountArgs, machine: &Arc<dyn Machine>) -> Result<Exit,
             let response = administer(&vault.vault, machine, request)?;
             if let Response::Invited { token } = response {
                 let key = identity::load(&vault.vault)?;
-                let server = host.unwrap_or_else(|| this_host());
+                let server = host.unwrap_or_else(this_host);
                 println!(
                     "An invitation for one device of {name}, good for {valid_hours} hours. On that device:"
                 );

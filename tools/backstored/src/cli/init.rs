@@ -12,7 +12,7 @@ use crate::identity;
 
 /// Make a vault and the server's key in a folder that is empty or not there
 #[derive(Debug, clap::Args)]
-pub struct InitArgs {
+pub(super) struct InitArgs {
     /// The folder
     dir: PathBuf,
 }

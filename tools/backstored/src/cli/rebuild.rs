@@ -10,7 +10,7 @@ use super::{CliError, Exit, VaultArgs};
 ///
 /// The server does this by itself when the index is missing or damaged.
 #[derive(Debug, clap::Args)]
-pub struct RebuildArgs {
+pub(super) struct RebuildArgs {
     #[command(flatten)]
     vault: VaultArgs,
 }

@@ -17,7 +17,7 @@ use crate::service::Service;
 ///
 /// Prints one line `listening on ADDR` when it is ready. The log goes to standard error.
 #[derive(Debug, clap::Args)]
-pub struct ServeArgs {
+pub(super) struct ServeArgs {
     #[command(flatten)]
     vault: VaultArgs,
     /// Address and UDP port to listen at; port 0 takes a free one
