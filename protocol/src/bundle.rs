@@ -1,8 +1,7 @@
-//! Which small files are sealed together: PROTOCOL.md section 5, "Bundles".
+//! Which small files, and which chunks of a large one, are sealed together: PROTOCOL.md section 5, "Bundles".
 //!
-//! A rule over the files in key order and nothing else, so that the same files always meet in the same bundles.
+//! A rule over the members in their order and nothing else, so that the same members always meet in the same bundles.
 
-use crate::ids::ContentHash;
 use crate::keys::IdKeys;
 use crate::limits::{BUNDLE_BYTES_MAX, BUNDLE_BYTES_MEAN};
 
@@ -14,14 +13,14 @@ pub struct BundleRule {
 }
 
 impl BundleRule {
-    /// The rule of an account, before the first file.
+    /// The rule of an account, before the first member.
     pub fn new(keys: &IdKeys) -> Self {
         Self { key: keys.bundle, owner: None, bytes: 0 }
     }
 
-    /// Whether the open bundle has to end before a file of this owner and size.
+    /// Whether the open bundle has to end before a member of this owner and size.
     ///
-    /// `owner` is any pair of numbers that are equal exactly when owner and group are.
+    /// `owner` is any pair of numbers that are equal exactly when owner and group are; of chunks always the same.
     pub fn ends_before(&mut self, owner: (u64, u64), size: usize) -> bool {
         let ends = self.bytes > 0 && (self.owner != Some(owner) || self.bytes + size > BUNDLE_BYTES_MAX);
         if ends {
@@ -31,11 +30,17 @@ impl BundleRule {
         ends
     }
 
-    /// Adds a file to the open bundle; whether the bundle ends with it.
-    pub fn ends_after(&mut self, hash: &ContentHash, size: usize) -> bool {
+    /// Ends the open bundle.
+    pub fn end(&mut self) {
+        self.bytes = 0;
+    }
+
+    /// Adds a member, a file with its content hash or a chunk with its chunk hash; whether the bundle ends with it.
+    pub fn ends_after(&mut self, hash: &[u8; 16], size: usize) -> bool {
         self.bytes += size;
-        let drawn = blake3::keyed_hash(&self.key, hash.as_bytes());
-        let drawn = drawn.as_bytes().iter().take(8).rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+        let drawn = blake3::keyed_hash(&self.key, hash);
+        let drawn =
+            drawn.as_bytes().iter().take(8).rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
         let threshold = (size as u128) << 64 >> BUNDLE_BYTES_MEAN.ilog2();
         let ends = u128::from(drawn) < threshold;
         if ends {
@@ -69,8 +74,8 @@ mod tests {
         BundleRule::new(&Keyring::new(DomainId::ZERO, [1; 32], [0; 32]).keys().ids)
     }
 
-    fn hash(number: u32) -> ContentHash {
-        ContentHash::from_slice(blake3::hash(&number.to_le_bytes()).as_bytes()).unwrap()
+    fn hash(number: u32) -> [u8; 16] {
+        *blake3::hash(&number.to_le_bytes()).as_bytes().first_chunk().unwrap()
     }
 
     #[test]
@@ -78,7 +83,7 @@ mod tests {
         let mut rule = rule();
         let (mut sizes, mut open) = (Vec::new(), 0);
         for number in 0..20_000 {
-            let size = 513 + (number as usize * 7919) % 60_000;
+            let size = 513 + (number as usize * 7919) % 300_000;
             if rule.ends_before((1, 1), size) {
                 sizes.push(std::mem::take(&mut open));
             }
@@ -89,7 +94,7 @@ mod tests {
         }
         assert!(sizes.iter().all(|size| *size <= BUNDLE_BYTES_MAX));
         let mean = sizes.iter().sum::<usize>() / sizes.len();
-        assert!((400 << 10..700 << 10).contains(&mean), "{mean}");
+        assert!((600 << 10..1200 << 10).contains(&mean), "{mean}");
     }
 
     #[test]
@@ -108,7 +113,10 @@ mod tests {
         blake3::Hasher::new().finalize_xof().fill(&mut noise);
         for length in [513, 1000, 4096] {
             assert!(!is_compressible(&noise[..length]), "{length}");
-            assert!(is_compressible(&b"the quick brown fox jumps over the lazy dog ".repeat(100)[..length]), "{length}");
+            assert!(
+                is_compressible(&b"the quick brown fox jumps over the lazy dog ".repeat(100)[..length]),
+                "{length}"
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::Malformed;
 use crate::keys::IdKeys;
-use crate::limits::OBJECT_PLAIN_MAX;
+use crate::limits::BUNDLE_BYTES_MAX;
 
 /// Finds where chunks end. A set keeps its chunker for good: another one would find nothing equal.
 pub trait Chunker: Send + Sync {
@@ -32,8 +32,8 @@ pub enum ChunkerConfig {
 
 impl Default for ChunkerConfig {
     fn default() -> Self {
-        // The longest chunk is 104 bytes short of 2 MiB so that, sealed without compression, it is exactly 2 MiB.
-        Self::FastCdcKeyed { min: 128 * 1024, average: 512 * 1024, max: 2 * 1024 * 1024 - 104 }
+        // Small chunks find more that is equal; bundling them makes up for what that costs (decision 0001).
+        Self::FastCdcKeyed { min: 16 * 1024, average: 64 * 1024, max: 256 * 1024 }
     }
 }
 
@@ -44,7 +44,7 @@ impl ChunkerConfig {
         let sane = min >= 64
             && min < average
             && average < max
-            && max as usize <= OBJECT_PLAIN_MAX
+            && max as usize <= BUNDLE_BYTES_MAX
             && min % 2 == 0
             && max % 2 == 0
             && average.is_power_of_two()
@@ -150,9 +150,9 @@ mod tests {
         let lengths = cuts(&*chunker, &data);
         assert_eq!(lengths.iter().sum::<usize>(), data.len());
         let (_, whole) = lengths.split_last().unwrap();
-        assert!(whole.iter().all(|length| (128 << 10..=chunker.max()).contains(length)));
+        assert!(whole.iter().all(|length| (16 << 10..=chunker.max()).contains(length)));
         let mean = data.len() / lengths.len();
-        assert!((400 << 10..800 << 10).contains(&mean), "{mean}");
+        assert!((50 << 10..100 << 10).contains(&mean), "{mean}");
     }
 
     #[test]
@@ -163,7 +163,13 @@ mod tests {
         let chunks = |chunker: &dyn Chunker, data: &[u8]| {
             let mut rest = data;
             let lengths = cuts(chunker, data);
-            lengths.iter().map(|length| { let (chunk, after) = rest.split_at(*length); rest = after; *blake3::hash(chunk).as_bytes() })
+            lengths
+                .iter()
+                .map(|length| {
+                    let (chunk, after) = rest.split_at(*length);
+                    rest = after;
+                    *blake3::hash(chunk).as_bytes()
+                })
                 .collect::<std::collections::HashSet<_>>()
         };
         let before = chunks(&*chunker, &data);
@@ -174,8 +180,18 @@ mod tests {
 
     #[test]
     fn senseless_parameters_are_refused() {
-        for (min, average, max) in [(0, 512, 1024), (64, 64, 1024), (64, 500, 1024), (65, 512, 1024), (64, 512, 8 << 20), (64, 512, 512)] {
-            assert!(ChunkerConfig::FastCdcKeyed { min, average, max }.chunker(&keys(1)).is_err(), "{min} {average} {max}");
+        for (min, average, max) in [
+            (0, 512, 1024),
+            (64, 64, 1024),
+            (64, 500, 1024),
+            (65, 512, 1024),
+            (64, 512, 8 << 20),
+            (64, 512, 512),
+        ] {
+            assert!(
+                ChunkerConfig::FastCdcKeyed { min, average, max }.chunker(&keys(1)).is_err(),
+                "{min} {average} {max}"
+            );
         }
     }
 }

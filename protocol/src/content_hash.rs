@@ -1,7 +1,7 @@
-//! Identity of a file's content, whatever its extents: PROTOCOL.md section 2, "Content hash".
+//! Identity of a file's content, whatever its extents, and of a chunk: PROTOCOL.md sections 2 and 4.
 
 use crate::codec::Write;
-use crate::ids::ContentHash;
+use crate::ids::{ChunkHash, ContentHash};
 use crate::keys::IdKeys;
 
 /// Hashes a file's runs of data and holes as they are read.
@@ -72,6 +72,12 @@ impl ContentHasher {
 pub fn content_hash(keys: &IdKeys, data: &[u8]) -> ContentHash {
     ContentHash::from_slice(blake3::keyed_hash(&keys.content, data).as_bytes())
         .expect("a hash is longer than a content hash")
+}
+
+/// The hash of one chunk.
+pub fn chunk_hash(keys: &IdKeys, data: &[u8]) -> ChunkHash {
+    ChunkHash::from_slice(blake3::keyed_hash(&keys.chunk, data).as_bytes())
+        .expect("a hash is longer than a chunk hash")
 }
 
 #[cfg(test)]

@@ -202,7 +202,7 @@ pub struct Entry {
     pub xattrs: Vec<Xattr>,
     /// Its bytes.
     pub content: Content,
-    /// Identity of its content where no object id is.
+    /// Identity of its content; there if that is extents or a map.
     pub content_hash: Option<ContentHash>,
 }
 
@@ -250,22 +250,16 @@ impl Entry {
         }
     }
 
-    /// Whether the content hash has to be there: PROTOCOL.md section 2.
-    pub fn needs_content_hash(content: &Content, size: u64) -> bool {
+    /// Whether content of this form has a content hash.
+    pub const fn has_content_hash(content: &Content) -> bool {
         match content {
             Content::None | Content::Inline(_) | Content::Unread => false,
-            Content::Map(_) => true,
-            Content::Extents(extents) => match extents[..] {
-                [Extent::Data { object, length, .. }] => {
-                    length != object.length || size < crate::limits::BUNDLE_FILE_BYTES_MAX
-                }
-                _ => true,
-            },
+            Content::Extents(_) | Content::Map(_) => true,
         }
     }
 
-    /// Whether both hold the same bytes, as far as their hashes tell; entries cut differently by
-    /// different chunkers may wrongly count as different, never wrongly as equal.
+    /// Whether both hold the same bytes, however they were cut. Small content that one has inline and the other not counts as
+    /// different.
     pub fn same_content(&self, other: &Self) -> bool {
         self.size == other.size
             && match (self.content_hash, other.content_hash) {

@@ -106,7 +106,14 @@ fn padme(length: usize) -> usize {
 }
 
 /// Seals `plain` under `id`, into `out`, which is cleared first.
-pub fn seal(keys: &SealKeys, label: Label, id: &[u8; 32], plain: &[u8], compression: Compression, out: &mut Vec<u8>) {
+pub fn seal(
+    keys: &SealKeys,
+    label: Label,
+    id: &[u8; 32],
+    plain: &[u8],
+    compression: Compression,
+    out: &mut Vec<u8>,
+) {
     assert!(plain.len() <= OBJECT_PLAIN_MAX, "an object of {} bytes was to be sealed", plain.len());
     out.clear();
     out.resize(SEALED_AT + INNER, 0);
@@ -131,7 +138,11 @@ pub fn seal(keys: &SealKeys, label: Label, id: &[u8; 32], plain: &[u8], compress
     out[40..72].copy_from_slice(&commitment);
     out.resize(sealed_length(label.class, stored) - TAG, 0);
     let tag = key
-        .seal_in_place_separate_tag(Nonce::assume_unique_for_key([0; 12]), Aad::empty(), &mut out[SEALED_AT..])
+        .seal_in_place_separate_tag(
+            Nonce::assume_unique_for_key([0; 12]),
+            Aad::empty(),
+            &mut out[SEALED_AT..],
+        )
         .expect("an object is far below the cipher's length limit");
     out.extend_from_slice(tag.as_ref());
 }
@@ -175,14 +186,31 @@ pub fn epoch_of(sealed: &[u8]) -> Result<u32, OpenError> {
 
 impl Keys {
     /// Seals an object of the current epoch.
-    pub fn seal(&self, class: Class, kind: u8, id: &[u8; 32], plain: &[u8], compression: Compression, out: &mut Vec<u8>) {
+    pub fn seal(
+        &self,
+        class: Class,
+        kind: u8,
+        id: &[u8; 32],
+        plain: &[u8],
+        compression: Compression,
+        out: &mut Vec<u8>,
+    ) {
         let label = Label { class, kind, epoch: self.epoch(), generation: self.generation() };
-        let keys = self.seal_keys(class, label.epoch).expect("a keyring has an epoch, and keys for every class of object");
+        let keys = self
+            .seal_keys(class, label.epoch)
+            .expect("a keyring has an epoch, and keys for every class of object");
         seal(keys, label, id, plain, compression, out);
     }
 
     /// Opens an object of any epoch of the keyring.
-    pub fn open(&self, class: Class, kind: u8, id: &[u8; 32], sealed: &[u8], buffer: &mut Vec<u8>) -> Result<(), OpenError> {
+    pub fn open(
+        &self,
+        class: Class,
+        kind: u8,
+        id: &[u8; 32],
+        sealed: &[u8],
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), OpenError> {
         let epoch = epoch_of(sealed)?;
         let keys = self.seal_keys(class, epoch).ok_or(OpenError::Epoch(epoch))?;
         open(keys, Label { class, kind, epoch, generation: self.generation() }, id, sealed, buffer)
@@ -220,13 +248,17 @@ fn object_key(keys: &SealKeys, header: &[u8; 16], salt: &[u8; 24], id: &[u8; 32]
 }
 
 fn read_inner(label: Label, sealed: usize, opened: &[u8], buffer: &mut Vec<u8>) -> Result<(), OpenError> {
-    let number = |at: usize| u32::from_le_bytes([opened[at], opened[at + 1], opened[at + 2], opened[at + 3]]) as usize;
+    let number =
+        |at: usize| u32::from_le_bytes([opened[at], opened[at + 1], opened[at + 2], opened[at + 3]]) as usize;
     let (plain, stored) = (number(4), number(8));
     let compressed = opened[0] == 1;
     if opened[..INNER] != inner(label.kind, compressed, plain, stored) {
         return Err(OpenError::Inner("fields"));
     }
-    if plain > OBJECT_PLAIN_MAX || stored > opened.len() - INNER || sealed_length(label.class, stored) != sealed {
+    if plain > OBJECT_PLAIN_MAX
+        || stored > opened.len() - INNER
+        || sealed_length(label.class, stored) != sealed
+    {
         return Err(OpenError::Inner("lengths"));
     }
     let (payload, padding) = opened[INNER..].split_at(stored);
@@ -267,6 +299,12 @@ fn compress(level: i32, plain: &[u8], out: &mut Vec<u8>) -> bool {
         let length = compressors[index].1.compress_to_buffer(plain, &mut destination);
         length.is_ok_and(|length| length < plain.len())
     })
+}
+
+/// Bytes that `plain` has when compressed at a zstd level; its own length if that is not less.
+pub fn compressed_length(plain: &[u8], level: i32) -> usize {
+    let mut out = Vec::new();
+    if compress(level, plain, &mut out) { out.len() } else { plain.len() }
 }
 
 fn decompress(payload: &[u8], plain: usize, buffer: &mut Vec<u8>) -> Result<(), OpenError> {

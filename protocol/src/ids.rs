@@ -47,6 +47,12 @@ macro_rules! byte_id {
             }
         }
 
+        impl Default for $name {
+            fn default() -> Self {
+                Self::ZERO
+            }
+        }
+
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(self, f)
@@ -92,6 +98,11 @@ byte_id!(
     /// Keyed hash of a file's content, independent of how it was cut.
     ContentHash, 16);
 byte_id!(
+    /// Keyed hash of one chunk of a large file.
+    ChunkHash,
+    16
+);
+byte_id!(
     /// Secret of an invitation, single use.
     InviteToken, 20);
 byte_id!(
@@ -118,7 +129,14 @@ mod tests {
     #[test]
     fn malformed_text_is_refused() {
         let text = AccountId::ZERO.to_string();
-        for bad in ["", "0", &text[1..], &format!("{text}00"), &text.replacen('0', "g", 1), &text.replacen('0', "é", 1)] {
+        for bad in [
+            "",
+            "0",
+            &text[1..],
+            &format!("{text}00"),
+            &text.replacen('0', "g", 1),
+            &text.replacen('0', "é", 1),
+        ] {
             assert_eq!(AccountId::parse(bad), None, "{bad}");
         }
     }

@@ -44,7 +44,11 @@ impl Keyring {
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let keyring: Self = from_postcard(bytes, "keyring")?;
         let numbered = keyring.epochs.iter().zip(1..).all(|((number, _), expected)| *number == expected);
-        if keyring.generation == 0 || keyring.epochs.is_empty() || keyring.epochs.len() > EPOCHS_MAX || !numbered {
+        if keyring.generation == 0
+            || keyring.epochs.is_empty()
+            || keyring.epochs.len() > EPOCHS_MAX
+            || !numbered
+        {
             return Err(Malformed { what: "keyring", offset: 0 });
         }
         Ok(keyring)
@@ -79,6 +83,7 @@ impl Keyring {
             layout: derive("content layout", &root),
             table: derive("chunker tables", &root),
             bundle: derive("bundle cut", &root),
+            chunk: derive("chunk hash", &root),
             boundary: derive("tree boundary", &root),
             map: derive("map boundary", &root),
         };
@@ -109,6 +114,8 @@ pub struct IdKeys {
     pub layout: [u8; 32],
     /// The chunker's gear table.
     pub table: [u8; 32],
+    /// Hashes of chunks.
+    pub chunk: [u8; 32],
     /// Where bundles end.
     pub bundle: [u8; 32],
     /// Where tree nodes end.

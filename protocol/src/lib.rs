@@ -3,6 +3,8 @@
 //! Words, ids, limits, stored formats, sealing, wire frames and sessions, as PROTOCOL.md in this folder specifies them. Nothing here does I/O,
 //! asks for the time or for randomness, or knows an operating system; `quic` alone, behind a feature, touches the network.
 
+pub mod account_log;
+pub mod base32;
 pub mod bundle;
 pub mod chunker;
 pub mod codec;
@@ -15,5 +17,10 @@ pub mod limits;
 pub mod map;
 pub mod object;
 pub mod path;
+#[cfg(feature = "quic")]
+pub mod quic;
+pub mod seal_box;
+pub mod snapshot;
 pub mod store;
 pub mod tree;
+pub mod wire;

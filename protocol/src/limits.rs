@@ -38,12 +38,12 @@ pub const MAP_ITEMS_MAX: usize = 1024;
 /// Items between two restart points of a tree node.
 pub const RESTART_ITEMS: usize = 16;
 
-/// Files from this size on are cut into chunks; smaller ones are bundled.
-pub const BUNDLE_FILE_BYTES_MAX: u64 = 64 * 1024;
-/// A bundle never grows beyond this.
-pub const BUNDLE_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Mean size of a bundle.
-pub const BUNDLE_BYTES_MEAN: u64 = 512 * 1024;
+/// Files from this size on are cut into chunks; smaller ones are bundled whole.
+pub const BUNDLE_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// A bundle never grows beyond this: sealed without compression it is exactly 2 MiB.
+pub const BUNDLE_BYTES_MAX: usize = 2 * 1024 * 1024 - 104;
+/// Mean size of a bundle, a power of two.
+pub const BUNDLE_BYTES_MEAN: u64 = 1024 * 1024;
 
 /// Largest plaintext of one object: sealed without compression it is exactly 4 MiB.
 pub const OBJECT_PLAIN_MAX: usize = 4 * 1024 * 1024 - 104;

@@ -72,7 +72,13 @@ pub fn body_id(keys: &IdKeys, plain: &[u8]) -> ObjectId {
 }
 
 /// The id of a node.
-pub fn node_id(keys: &IdKeys, kind: ObjectKind, level: u8, references: &[ObjectId], payload: &[u8]) -> ObjectId {
+pub fn node_id(
+    keys: &IdKeys,
+    kind: ObjectKind,
+    level: u8,
+    references: &[ObjectId],
+    payload: &[u8],
+) -> ObjectId {
     let mut hasher = blake3::Hasher::new_keyed(&keys.tree);
     hasher.update(&[kind as u8, level]);
     hasher.update(&(references.len() as u32).to_le_bytes());
@@ -117,7 +123,7 @@ pub fn reference_ids(bytes: &[u8]) -> impl Iterator<Item = ObjectId> {
 
 /// Whether `bytes` are references as a node may carry them: whole ids, sorted, without duplicates, not too many.
 pub fn references_are_canonical(bytes: &[u8]) -> bool {
-    bytes.len() % ObjectId::SIZE == 0
+    bytes.len().is_multiple_of(ObjectId::SIZE)
         && bytes.len() / ObjectId::SIZE <= crate::limits::NODE_REFS_MAX
         && reference_ids(bytes).is_sorted_by(|a, b| a < b)
 }

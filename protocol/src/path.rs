@@ -43,6 +43,16 @@ impl ArchivePath {
         Ok(Self(joined))
     }
 
+    /// The path of a root and names joined by zero bytes: see [`ArchivePath::joined`].
+    pub fn from_joined(joined: &[u8]) -> Result<Self, Malformed> {
+        check_joined(joined)?;
+        let path = Self(joined.to_vec());
+        if joined.len() >= KEY_BYTES_MAX || path.depth() > PATH_DEPTH_MAX {
+            return Err(Malformed { what: "path length", offset: joined.len() });
+        }
+        Ok(path)
+    }
+
     /// The path of the file `name` in this directory.
     pub fn join(&self, name: &[u8]) -> Result<Self, Malformed> {
         check_name(name)?;
@@ -126,7 +136,9 @@ impl fmt::Display for ArchivePath {
         let separator = if root == b"/" { '/' } else { '\\' };
         let mut first = true;
         if root != b"/" {
-            f.write_str(&String::from_utf8_lossy(root.strip_prefix(b"UNC").map_or(root, |_| b"\\".as_slice())))?;
+            f.write_str(&String::from_utf8_lossy(
+                root.strip_prefix(b"UNC").map_or(root, |_| b"\\".as_slice()),
+            ))?;
             if let Some(share) = root.strip_prefix(b"UNC") {
                 f.write_str(&String::from_utf8_lossy(share))?;
             }
@@ -230,6 +242,7 @@ mod tests {
         #[test]
         fn key_round_trip(path in any_path()) {
             prop_assert_eq!(ArchivePath::from_key(&path.key()), Ok(path.clone()));
+            prop_assert_eq!(ArchivePath::from_joined(path.joined()), Ok(path.clone()));
             let key = path.key();
             prop_assert_eq!(key_name(&key), path.name());
         }
@@ -253,7 +266,9 @@ mod tests {
 
     #[test]
     fn children_come_before_grandchildren() {
-        let path = |text: &str| text.split('/').skip(1).fold(ArchivePath::unix_root(), |p, n| p.join(n.as_bytes()).unwrap());
+        let path = |text: &str| {
+            text.split('/').skip(1).fold(ArchivePath::unix_root(), |p, n| p.join(n.as_bytes()).unwrap())
+        };
         let order = ["/a", "/b", "/b.c", "/z", "/a/a", "/a/b", "/a/b/c", "/b/x", "/b.c/x"];
         let keys: Vec<_> = order.iter().map(|text| path(text).key()).collect();
         assert!(ArchivePath::unix_root().key() < keys[0]);
@@ -265,7 +280,19 @@ mod tests {
         for name in [&b""[..], b".", b"..", b"a/b", b"a\0b", &[b'x'; NAME_BYTES_MAX + 1]] {
             assert!(ArchivePath::unix_root().join(name).is_err(), "{name:?}");
         }
-        for key in [&b""[..], b"a", b"\0", b"\0x", b"/\0x", b"/\0\0", b"/\0\0.", b"/\0..\0\0x", b"/\0\0\0x", b"\0\0x", b"c:\0\0x"] {
+        for key in [
+            &b""[..],
+            b"a",
+            b"\0",
+            b"\0x",
+            b"/\0x",
+            b"/\0\0",
+            b"/\0\0.",
+            b"/\0..\0\0x",
+            b"/\0\0\0x",
+            b"\0\0x",
+            b"c:\0\0x",
+        ] {
             assert!(ArchivePath::from_key(key).is_err(), "{key:?}");
         }
     }
@@ -291,7 +318,10 @@ mod tests {
     #[test]
     fn shown_as_its_own_system_writes_it() {
         let shown = |root: &[u8], names: &[&str]| {
-            names.iter().fold(ArchivePath::root(root).unwrap(), |p, n| p.join(n.as_bytes()).unwrap()).to_string()
+            names
+                .iter()
+                .fold(ArchivePath::root(root).unwrap(), |p, n| p.join(n.as_bytes()).unwrap())
+                .to_string()
         };
         assert_eq!(shown(b"/", &[]), "/");
         assert_eq!(shown(b"/", &["home", "é"]), "/home/é");

@@ -62,7 +62,12 @@ pub trait Source: Send + Sync {
     fn lineages(&self) -> Result<Vec<LineageInfo>, StoreError>;
 
     /// Up to `count` snapshots of a lineage whose sequence is below `before`, newest first.
-    fn snapshots(&self, lineage: LineageId, before: u64, count: usize) -> Result<Vec<StoredSnapshot>, StoreError>;
+    fn snapshots(
+        &self,
+        lineage: LineageId,
+        before: u64,
+        count: usize,
+    ) -> Result<Vec<StoredSnapshot>, StoreError>;
 
     /// Reads objects and hands each over with its place in `ids`, once, in any order.
     fn read(
@@ -191,7 +196,9 @@ pub enum StoreError {
         detail: String,
     },
     /// The server shows another key than the one that is known.
-    #[error("{server} has the fingerprint {found}, but {expected} is expected: this is not the server that was enrolled with")]
+    #[error(
+        "{server} has the fingerprint {found}, but {expected} is expected: this is not the server that was enrolled with"
+    )]
     WrongFingerprint {
         /// Its address.
         server: String,
@@ -300,7 +307,9 @@ impl StoreError {
         match self {
             Self::Missing { .. } | Self::Damaged { .. } => Recovery::SendAgain,
             Self::Conflict { .. } => Recovery::LookAtHead,
-            Self::Unreachable { .. } | Self::Full | Self::Refused { reason: Refusal::Busy, .. } => Recovery::TryLater,
+            Self::Unreachable { .. } | Self::Full | Self::Refused { reason: Refusal::Busy, .. } => {
+                Recovery::TryLater
+            }
             Self::Fenced
             | Self::NotFound { .. }
             | Self::Quota

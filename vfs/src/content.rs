@@ -119,7 +119,9 @@ impl Place {
             };
             let start = level.start + within;
             let extent = match piece {
-                Piece::Object(object) => Extent::Data { object, offset: 0, length: object.length },
+                Piece::Chunk(chunk) => {
+                    Extent::Data { object: chunk.object, offset: chunk.offset, length: chunk.length }
+                }
                 Piece::Hole(length) => Extent::Hole { length },
                 Piece::Child { node, length } => {
                     let child = open_child(reader, level, &node, length, wait)?;
@@ -146,7 +148,7 @@ fn open_child(
     let coming = parent.node.from_offset(parent.used).iter().skip(1).take(MAP_NODES_AHEAD);
     reader.prefetch(coming.filter_map(|(_, piece)| match piece {
         Piece::Child { node, .. } => Some(Want::Map(*node)),
-        Piece::Object(_) | Piece::Hole(_) => None,
+        Piece::Chunk(_) | Piece::Hole(_) => None,
     }));
     let child = reader.map_node(id, wait)?;
     if child.level() + 1 == parent.node.level() && child.length() == length {

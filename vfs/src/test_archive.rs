@@ -10,13 +10,13 @@ use std::time::Duration;
 use backstore_protocol::bundle::{BundleRule, is_compressible};
 use backstore_protocol::chunker::{Chunker, ChunkerConfig};
 use backstore_protocol::codec::Malformed;
-use backstore_protocol::content_hash::{ContentHasher, content_hash};
+use backstore_protocol::content_hash::{ContentHasher, chunk_hash, content_hash};
 use backstore_protocol::entry::{Content, Entry, Extent, Kind, ObjectRef, PrincipalId};
 use backstore_protocol::envelope::{Class, Compression};
 use backstore_protocol::ids::{DomainId, LineageId, ObjectId};
 use backstore_protocol::keys::{Keyring, Keys};
 use backstore_protocol::limits::{BUNDLE_FILE_BYTES_MAX, EXTENTS_MAX, INLINE_BYTES_MAX};
-use backstore_protocol::map::{MapBuilder, Piece};
+use backstore_protocol::map::{Chunk, MapBuilder, Piece};
 use backstore_protocol::object::{NodeBytes, ObjectKind, SealedObject, data_id};
 use backstore_protocol::path::ArchivePath;
 use backstore_protocol::store::{LineageInfo, ReadFailure, Source, StoreError, StoredSnapshot};
@@ -161,7 +161,7 @@ impl TestArchive {
         let bundle = &mut self.bundles[stream];
         bundle.files.push((key.to_vec(), bundle.bytes.len() as u32));
         bundle.bytes.extend_from_slice(bytes);
-        if bundle.rule.ends_after(&hash, bytes.len()) {
+        if bundle.rule.ends_after(hash.as_bytes(), bytes.len()) {
             // The entry of the last file is stored only after this call.
             self.entries.insert(key.to_vec(), entry.clone());
             self.seal_bundle(stream);
@@ -182,7 +182,7 @@ impl TestArchive {
             let entry = self.entries.get_mut(&key).expect("a bundled file has an entry");
             entry.content =
                 Content::Extents(Box::new([Extent::Data { object, offset, length: entry.size as u32 }]));
-            if !Entry::needs_content_hash(&entry.content, entry.size) {
+            if !Entry::has_content_hash(&entry.content) {
                 entry.content_hash = None;
             }
         }
@@ -206,14 +206,14 @@ impl TestArchive {
                     let mut rest = &bytes[..];
                     while !rest.is_empty() {
                         let (chunk, after) = rest.split_at(self.chunker.cut(rest).min(rest.len()));
-                        pieces.push(Piece::Object(self.seal_data(chunk)));
+                        pieces.push(self.seal_chunk(chunk));
                         rest = after;
                     }
                 }
             }
         }
         entry.content = if pieces.len() > EXTENTS_MAX { self.map(&pieces) } else { extents(&pieces) };
-        entry.content_hash = Entry::needs_content_hash(&entry.content, entry.size).then(|| hasher.finish());
+        entry.content_hash = Entry::has_content_hash(&entry.content).then(|| hasher.finish());
     }
 
     fn map(&mut self, pieces: &[Piece]) -> Content {
@@ -224,6 +224,12 @@ impl TestArchive {
             self.store_node(built);
         }
         Content::Map(root)
+    }
+
+    fn seal_chunk(&mut self, plain: &[u8]) -> Piece {
+        let object = self.seal_data(plain);
+        let hash = chunk_hash(&self.keys.ids, plain);
+        Piece::Chunk(Chunk { object, offset: 0, length: object.length, hash })
     }
 
     fn seal_data(&mut self, plain: &[u8]) -> ObjectRef {
@@ -278,7 +284,9 @@ fn extents(pieces: &[Piece]) -> Content {
         return Content::Inline(Box::new([]));
     }
     let extent = |piece: &Piece| match *piece {
-        Piece::Object(object) => Extent::Data { object, offset: 0, length: object.length },
+        Piece::Chunk(chunk) => {
+            Extent::Data { object: chunk.object, offset: chunk.offset, length: chunk.length }
+        }
         Piece::Hole(length) | Piece::Child { length, .. } => Extent::Hole { length },
     };
     Content::Extents(pieces.iter().map(extent).collect())

@@ -129,7 +129,11 @@ pub(super) fn open<R: NodeReader>(reader: &R, root: Root) -> Result<Arc<Node>, R
 }
 
 /// Opens a child, which must be of the level right below: a node that lies about its level cannot make a loop.
-pub(super) fn open_child<R: NodeReader>(reader: &R, parent: &Node, child: Child) -> Result<Arc<Node>, R::Error> {
+pub(super) fn open_child<R: NodeReader>(
+    reader: &R,
+    parent: &Node,
+    child: Child,
+) -> Result<Arc<Node>, R::Error> {
     let node = reader.node(&child.node)?;
     if node.level() + 1 == parent.level() && !node.is_empty() {
         Ok(node)

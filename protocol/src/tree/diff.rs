@@ -28,6 +28,9 @@ pub struct Diff<R> {
     new: Side,
 }
 
+/// An entry and its key.
+type Keyed = (Vec<u8>, Box<Entry>);
+
 /// What is left to compare of one tree.
 struct Side {
     path: Vec<Frame>,
@@ -82,7 +85,11 @@ impl<R: NodeReader> Diff<R> {
             let (old_level, new_level) = (self.old.level(), self.new.level());
             // An unopened child on one side is opened before entries are compared: the higher one first.
             if old_level.max(new_level) > Some(0) {
-                if old_level >= new_level { self.old.descend(&self.reader)? } else { self.new.descend(&self.reader)? }
+                if old_level >= new_level {
+                    self.old.descend(&self.reader)?
+                } else {
+                    self.new.descend(&self.reader)?
+                }
                 continue;
             }
             let order = match (self.old.key(), self.new.key()) {
@@ -179,7 +186,7 @@ impl Side {
         Ok(())
     }
 
-    fn take(&mut self) -> Result<Option<(Vec<u8>, Box<Entry>)>, Malformed> {
+    fn take(&mut self) -> Result<Option<Keyed>, Malformed> {
         let Some(frame) = self.path.last_mut() else { return Ok(None) };
         let taken = frame.ahead.take();
         frame.advance()?;

@@ -198,7 +198,11 @@ pub(super) struct Known<'a> {
     pub(super) principals: &'a [Arc<Principal>],
 }
 
-pub(super) fn decode(reader: &mut Reader<'_>, before: &mut Before, known: &Known<'_>) -> Result<Entry, Malformed> {
+pub(super) fn decode(
+    reader: &mut Reader<'_>,
+    before: &mut Before,
+    known: &Known<'_>,
+) -> Result<Entry, Malformed> {
     let refuse = |reader: &Reader<'_>, what| Err(reader.malformed(what));
     let head = reader.u32("entry head")?;
     let has = |bit| head & bit != 0;
@@ -290,7 +294,7 @@ fn content_fits_kind(entry: &Entry) -> bool {
         | Kind::CharacterDevice
         | Kind::BlockDevice => matches!(entry.content, Content::None),
     };
-    fits && entry.content_hash.is_some() == Entry::needs_content_hash(&entry.content, entry.size)
+    fits && entry.content_hash.is_some() == Entry::has_content_hash(&entry.content)
 }
 
 fn principal(position: u64, known: &Known<'_>, reader: &Reader<'_>) -> Result<Arc<Principal>, Malformed> {
@@ -329,7 +333,9 @@ fn content(
     Ok(match tag {
         TAG_NONE => Content::None,
         TAG_UNREAD => Content::Unread,
-        TAG_INLINE if size <= inline_max as u64 => Content::Inline(reader.take(size as usize, "inline content")?.into()),
+        TAG_INLINE if size <= inline_max as u64 => {
+            Content::Inline(reader.take(size as usize, "inline content")?.into())
+        }
         TAG_MAP => Content::Map(reference(reader.varint("map")?, known, reader)?.id),
         TAG_EXTENTS => {
             let count = reader.varint_max(EXTENTS_MAX as u64, "extents")?;
@@ -368,7 +374,9 @@ fn xattrs(known: &Known<'_>, reader: &mut Reader<'_>) -> Result<Vec<Xattr>, Malf
         let tag = reader.u8("xattr tag")?;
         let size = reader.varint("xattr size")?;
         let value = content(tag, size, XATTR_INLINE_BYTES_MAX, known, reader)?;
-        if matches!(value, Content::None | Content::Unread) || xattrs.last().is_some_and(|last| *last.name >= *name) {
+        if matches!(value, Content::None | Content::Unread)
+            || xattrs.last().is_some_and(|last| *last.name >= *name)
+        {
             return Err(reader.malformed("xattr"));
         }
         if let Content::Inline(bytes) = &value {

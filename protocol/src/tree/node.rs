@@ -11,11 +11,11 @@ use super::entry_codec::{self, Before, Known, Tables};
 use crate::codec::{Malformed, Reader, Write};
 use crate::entry::{Entry, ObjectRef, Principal, PrincipalId};
 use crate::ids::ObjectId;
-use crate::object::{NodeBytes, ObjectKind};
 use crate::limits::{
-    KEY_BYTES_MAX, NODE_ITEMS_MAX, NODE_REFS_MAX, OBJECT_PLAIN_MAX, PRINCIPAL_NAME_BYTES_MAX, RESTART_ITEMS, SID_BYTES_MAX,
-    TREE_DEPTH_MAX,
+    KEY_BYTES_MAX, NODE_ITEMS_MAX, NODE_REFS_MAX, OBJECT_PLAIN_MAX, PRINCIPAL_NAME_BYTES_MAX, RESTART_ITEMS,
+    SID_BYTES_MAX, TREE_DEPTH_MAX,
 };
+use crate::object::{NodeBytes, ObjectKind};
 
 /// What an inner node says of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,11 @@ impl Node {
         let items = reader.varint_max(NODE_ITEMS_MAX as u64, "node items")? as usize;
         let count = reader.varint_max(NODE_REFS_MAX as u64, "node references")? as usize;
         let sorted = references.is_sorted_by(|a, b| a < b);
-        if count != references.len() || !sorted || usize::from(level) >= TREE_DEPTH_MAX || (level > 0 && items == 0) {
+        if count != references.len()
+            || !sorted
+            || usize::from(level) >= TREE_DEPTH_MAX
+            || (level > 0 && items == 0)
+        {
             return Err(reader.malformed("node references"));
         }
         let references = references
@@ -253,7 +257,7 @@ impl Items {
     }
 
     fn read_key(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        let restart = self.next % RESTART_ITEMS == 0;
+        let restart = self.next.is_multiple_of(RESTART_ITEMS);
         if restart {
             self.before = Before::default();
             if self.node.restart(self.next / RESTART_ITEMS)? != reader.position() {
@@ -320,7 +324,11 @@ pub fn encode_leaf(items: &[(Vec<u8>, Entry)]) -> NodeBytes {
         payload.extend_from_slice(bytes);
     }
     let positions = Positions {
-        principals: principals.iter().enumerate().map(|(at, (_, principal))| (&**principal, at as u64)).collect(),
+        principals: principals
+            .iter()
+            .enumerate()
+            .map(|(at, (_, principal))| (&**principal, at as u64))
+            .collect(),
         references: &references,
     };
     let mut before = Before::default();
@@ -335,7 +343,8 @@ pub fn encode_leaf(items: &[(Vec<u8>, Entry)]) -> NodeBytes {
 
 /// The bytes of an inner node with these items, which are in key order.
 pub fn encode_inner(level: u8, items: &[(Vec<u8>, Child)]) -> NodeBytes {
-    let mut references: Vec<_> = items.iter().map(|(_, child)| ObjectRef { id: child.node, length: 0 }).collect();
+    let mut references: Vec<_> =
+        items.iter().map(|(_, child)| ObjectRef { id: child.node, length: 0 }).collect();
     references.sort_unstable();
     references.dedup();
     let mut payload = start_payload(items.len(), &references);

@@ -26,6 +26,7 @@ fn keys() -> IdKeys {
 struct Store {
     nodes: RefCell<HashMap<ObjectId, Arc<Node>>>,
     reads: RefCell<usize>,
+    lost: RefCell<Vec<ObjectId>>,
 }
 
 impl Store {
@@ -33,7 +34,8 @@ impl Store {
         let mut nodes = self.nodes.borrow_mut();
         let mut new = 0;
         for Built { id, bytes } in built {
-            let node = Node::parse(bytes.level, &bytes.references, bytes.payload.into()).expect("what was built parses");
+            let node = Node::parse(bytes.level, &bytes.references, bytes.payload.into())
+                .expect("what was built parses");
             let node = Arc::new(node);
             node.validate().expect("what was built is valid");
             assert!(node.len() <= NODE_ITEMS_MAX && node.references().len() <= NODE_REFS_MAX);
@@ -48,7 +50,16 @@ impl NodeReader for Store {
 
     fn node(&self, id: &ObjectId) -> Result<Arc<Node>, Malformed> {
         *self.reads.borrow_mut() += 1;
-        self.nodes.borrow().get(id).cloned().ok_or(Malformed { what: "absent node", offset: 0 })
+        let node = self.nodes.borrow().get(id).cloned();
+        node.filter(|_| !self.is_lost(id)).ok_or(Malformed { what: "absent node", offset: 0 })
+    }
+
+    fn has_lost(&self) -> bool {
+        !self.lost.borrow().is_empty()
+    }
+
+    fn is_lost(&self, id: &ObjectId) -> bool {
+        self.lost.borrow().contains(id)
     }
 }
 
@@ -107,7 +118,11 @@ fn any_principal() -> impl Strategy<Value = Arc<Principal>> {
 
 fn any_content(inline_max: usize) -> impl Strategy<Value = (Content, u64)> {
     let extent = prop_oneof![
-        (0..4u64, 0..100u32, 1..100u32).prop_map(|(number, offset, length)| Extent::Data { object: object(number, 200), offset, length }),
+        (0..4u64, 0..100u32, 1..100u32).prop_map(|(number, offset, length)| Extent::Data {
+            object: object(number, 200),
+            offset,
+            length
+        }),
         (1..1u64 << 40).prop_map(|length| Extent::Hole { length }),
     ];
     let extents = vec(extent, 1..16).prop_map(|mut extents| {
@@ -116,7 +131,10 @@ fn any_content(inline_max: usize) -> impl Strategy<Value = (Content, u64)> {
         (Content::Extents(extents.into()), size)
     });
     prop_oneof![
-        vec(any::<u8>(), 0..inline_max).prop_map(|bytes| { let size = bytes.len() as u64; (Content::Inline(bytes.into()), size) }),
+        vec(any::<u8>(), 0..inline_max).prop_map(|bytes| {
+            let size = bytes.len() as u64;
+            (Content::Inline(bytes.into()), size)
+        }),
         extents,
         (any::<u64>(), 1..1u64 << 50).prop_map(|(number, size)| (Content::Map(object(number, 0).id), size)),
     ]
@@ -128,28 +146,33 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     let times = (any_time(), any_time(), proptest::option::of(any_time()));
     let numbers = (1..4u32, 0..3u32, any::<u64>(), any::<(u32, u32)>());
     let xattrs = vec((vec(any::<u8>(), 0..20), any_content(100)), 0..3);
-    (names, owners, times, numbers, xattrs, any_content(512)).prop_map(|(names, owners, times, numbers, xattrs, content)| {
-        let kind = Kind::from_number(names.0).unwrap();
-        let mut entry = Entry::new(kind);
-        (entry.mode, (entry.changing, entry.stale), entry.attributes) = (names.1, names.2, names.3);
-        (entry.owner, entry.group) = owners;
-        (entry.mtime, entry.ctime, entry.btime) = times;
-        (entry.nlink, entry.mount, entry.inode) = (numbers.0, numbers.1, numbers.2);
-        if kind.is_device() {
-            entry.device = numbers.3;
-        }
-        if kind == Kind::File {
-            (entry.content, entry.size) = content;
-        } else if kind == Kind::Symlink {
-            (entry.content, entry.size) = (Content::Inline(b"target".as_slice().into()), 6);
-        }
-        if Entry::needs_content_hash(&entry.content, entry.size) {
-            entry.content_hash = Some(ContentHash::from_bytes([7; 16]));
-        }
-        let xattrs: BTreeMap<_, _> = xattrs.into_iter().collect();
-        entry.xattrs = xattrs.into_iter().map(|(name, (value, size))| Xattr { name: name.into(), size, value }).collect();
-        entry
-    })
+    (names, owners, times, numbers, xattrs, any_content(512)).prop_map(
+        |(names, owners, times, numbers, xattrs, content)| {
+            let kind = Kind::from_number(names.0).unwrap();
+            let mut entry = Entry::new(kind);
+            (entry.mode, (entry.changing, entry.stale), entry.attributes) = (names.1, names.2, names.3);
+            (entry.owner, entry.group) = owners;
+            (entry.mtime, entry.ctime, entry.btime) = times;
+            (entry.nlink, entry.mount, entry.inode) = (numbers.0, numbers.1, numbers.2);
+            if kind.is_device() {
+                entry.device = numbers.3;
+            }
+            if kind == Kind::File {
+                (entry.content, entry.size) = content;
+            } else if kind == Kind::Symlink {
+                (entry.content, entry.size) = (Content::Inline(b"target".as_slice().into()), 6);
+            }
+            if Entry::has_content_hash(&entry.content) {
+                entry.content_hash = Some(ContentHash::from_bytes([7; 16]));
+            }
+            let xattrs: BTreeMap<_, _> = xattrs.into_iter().collect();
+            entry.xattrs = xattrs
+                .into_iter()
+                .map(|(name, (value, size))| Xattr { name: name.into(), size, value })
+                .collect();
+            entry
+        },
+    )
 }
 
 fn any_key() -> impl Strategy<Value = Vec<u8>> {
@@ -246,12 +269,21 @@ proptest! {
 fn many(count: u64) -> Map {
     (0..count)
         .map(|number| {
-            let path = [format!("{:02}", number / 3000), format!("{:02}", number / 100 % 30), format!("f{number:06}")];
-            let path = path.iter().fold(ArchivePath::unix_root(), |path, name| path.join(name.as_bytes()).unwrap());
+            let path = [
+                format!("{:02}", number / 3000),
+                format!("{:02}", number / 100 % 30),
+                format!("f{number:06}"),
+            ];
+            let path =
+                path.iter().fold(ArchivePath::unix_root(), |path, name| path.join(name.as_bytes()).unwrap());
             let mut entry = Entry::new(Kind::File);
             entry.size = 1000;
             entry.inode = number;
-            entry.content = Content::Extents(Box::new([Extent::Data { object: object(number / 50, 1 << 20), offset: 0, length: 1000 }]));
+            entry.content = Content::Extents(Box::new([Extent::Data {
+                object: object(number / 50, 1 << 20),
+                offset: 0,
+                length: 1000,
+            }]));
             entry.content_hash = Some(ContentHash::from_bytes([number as u8; 16]));
             (path.key(), entry)
         })
@@ -285,11 +317,43 @@ fn an_edit_rewrites_one_leaf_and_its_ancestors() {
     let mut expected = map;
     expected.insert(key, entry);
     assert_eq!(edited, build_for_real(&store, &expected).0);
+    assert_eq!(editor.totals(), (30_000, 30_000_000));
 
     *store.reads.borrow_mut() = 0;
     let mut diff = Diff::new(&store, root, edited).unwrap();
     assert!(diff.next_difference().unwrap().is_some() && diff.next_difference().unwrap().is_none());
     assert!(*store.reads.borrow() <= 8, "{} reads", store.reads.borrow());
+}
+
+/// A damaged leaf: the cursor steps over it with an error, and putting its entries again gives the very same tree.
+#[test]
+fn a_lost_leaf_is_made_again() {
+    let store = Store::default();
+    let map = many(30_000);
+    let (root, _) = build_for_real(&store, &map);
+    let leaf = {
+        let mut cursor = Cursor::seek(&store, root, map.keys().nth(9_000).unwrap()).unwrap();
+        cursor.next_entry().unwrap();
+        cursor.place().0
+    };
+    store.lost.borrow_mut().push(leaf);
+    let mut cursor = Cursor::start(&store, root).unwrap();
+    let (mut seen, mut errors) = (Map::new(), 0);
+    loop {
+        match cursor.next_entry() {
+            Ok(Some(entry)) => drop(seen.insert(cursor.key().to_vec(), entry)),
+            Ok(None) => break,
+            Err(_) => errors += 1,
+        }
+    }
+    assert_eq!(errors, 1);
+    assert!((1..1100).contains(&(map.len() - seen.len())));
+    let mut editor = TreeEditor::from_basis(&store, &keys(), root).unwrap();
+    for (key, entry) in map.iter().filter(|(key, _)| !seen.contains_key(*key)) {
+        editor.put(key.clone(), entry.clone()).unwrap();
+    }
+    assert_eq!(editor.finish().unwrap(), root);
+    assert!(editor.take_built().iter().any(|built| built.id == leaf));
 }
 
 #[test]
@@ -302,10 +366,13 @@ fn long_keys_and_many_references_split_nodes() {
         }
         path.join(name.as_bytes()).unwrap().key()
     };
-    let mut map: Map = (0..100).map(|number| (long(&format!("{number:03}")), Entry::new(Kind::Fifo))).collect();
+    let mut map: Map =
+        (0..100).map(|number| (long(&format!("{number:03}")), Entry::new(Kind::Fifo))).collect();
     for number in 0..2000u64 {
         let mut entry = Entry::new(Kind::File);
-        let extents: Box<[_]> = (0..16).map(|at| Extent::Data { object: object(number * 16 + at, 9), offset: 0, length: 9 }).collect();
+        let extents: Box<[_]> = (0..16)
+            .map(|at| Extent::Data { object: object(number * 16 + at, 9), offset: 0, length: 9 })
+            .collect();
         (entry.content, entry.size) = (Content::Extents(extents), 16 * 9);
         entry.content_hash = Some(ContentHash::ZERO);
         map.insert(ArchivePath::unix_root().join(format!("{number:05}").as_bytes()).unwrap().key(), entry);
@@ -332,7 +399,10 @@ fn an_entry_is_found_again_at_its_place() {
     let mut cursor = Cursor::seek(&store, root, key).unwrap();
     assert_eq!(cursor.next_entry().unwrap().as_ref(), Some(entry));
     let (leaf, index) = cursor.place();
-    assert_eq!(Items::at(store.node(&leaf).unwrap(), index).unwrap().read_entry().unwrap().as_ref(), Some(entry));
+    assert_eq!(
+        Items::at(store.node(&leaf).unwrap(), index).unwrap().read_entry().unwrap().as_ref(),
+        Some(entry)
+    );
     let end = Items::at(store.node(&leaf).unwrap(), NODE_ITEMS_MAX).unwrap().read_entry();
     assert_eq!(end.unwrap(), None);
 }

@@ -1,7 +1,8 @@
 //! Contents against the bytes they were made of.
 
 use backstore_protocol::entry::Kind;
-use backstore_protocol::map::MapBuilder;
+use backstore_protocol::ids::ChunkHash;
+use backstore_protocol::map::{Chunk, MapBuilder};
 use backstore_protocol::object::{NodeBytes, ObjectKind};
 use backstore_protocol::path::ArchivePath;
 use backstore_protocol::tree::lookup;
@@ -129,7 +130,8 @@ fn maps_that_lie_are_errors() {
     let object = extents[0].object().unwrap();
     let honest = {
         let mut builder = MapBuilder::new(&archive.keys().ids);
-        (0..20).for_each(|_| builder.push(Piece::Object(object)));
+        let chunk = Chunk { object, offset: 0, length: object.length, hash: ChunkHash::ZERO };
+        (0..20).for_each(|_| builder.push(Piece::Chunk(chunk)));
         let root = builder.finish();
         builder.take_built().into_iter().for_each(|built| {
             archive.store_raw_node(built.bytes);

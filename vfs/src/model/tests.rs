@@ -652,8 +652,8 @@ fn hostile_trees_are_errors() {
     // Lengths that no object has.
     let content_of = |archive: &mut TestArchive, content: Content, size| {
         let mut entry = Entry { content, size, ..Entry::new(Kind::File) };
-        entry.content_hash = Entry::needs_content_hash(&entry.content, size)
-            .then_some(backstore_protocol::ids::ContentHash::ZERO);
+        entry.content_hash =
+            Entry::has_content_hash(&entry.content).then_some(backstore_protocol::ids::ContentHash::ZERO);
         archive.add_raw(unix("/f").key(), entry);
         archive.finish()
     };

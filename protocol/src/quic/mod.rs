@@ -1,0 +1,20 @@
+//! The protocol over QUIC: the only part of this crate that touches the network, the clock and tokio.
+//!
+//! [`QuicDestination`] is the client; [`Listener`] accepts connections for a server. Both sides show Ed25519 raw public keys: no
+//! certificate is ever parsed.
+
+mod client;
+mod connect;
+mod enrol;
+mod link;
+mod listener;
+mod session;
+mod tls;
+mod transport;
+
+pub use client::{ClientOptions, QuicDestination};
+pub use connect::{Connecting, ServerAddress, fingerprint_text};
+pub use enrol::Enrolment;
+pub use link::{QuicLink, QuicStream};
+pub use listener::{Accepted, Incoming, Listener, ListenerOptions};
+pub use tls::{Identity, fingerprint};

@@ -1,0 +1,247 @@
+//! Making the index say what the packs say, whatever happened since: FORMAT.md section 9.
+//!
+//! [`recover`] compares the folder with the index, takes over what is new, seals what a crash left open, and notes what is lost. It is the
+//! longest story of this crate; read it before changing anything that is written.
+
+pub(crate) mod closure;
+pub(crate) mod contents;
+pub(crate) mod lost;
+pub(crate) mod seal;
+pub(crate) mod take;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::ControlFlow;
+
+use crate::disk::Folder;
+use crate::error::VaultError;
+use crate::ids::{AccountNumber, PackClass, PackId, PackNumber, Sequence};
+use crate::index::Index;
+use crate::index::rows::{self, PackRow, PackState, VAULT_KEY, VaultRow};
+use crate::limits::CATCH_UP_ENTRIES_MAX;
+use crate::options::Access;
+use crate::pack::file::Packs;
+use contents::{Contents, End};
+use seal::Quarantined;
+
+/// What opening found and did besides opening.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Why the index was made anew, if it was.
+    pub index_rebuilt: Option<String>,
+    /// Records that were taken over into the index.
+    pub records: u64,
+    /// Bytes that are no records.
+    pub quarantined: Vec<Quarantined>,
+    /// Nodes that were never acknowledged and whose references are absent.
+    pub dropped: u64,
+    /// Packs whose files are gone.
+    pub lost_packs: Vec<PackNumber>,
+    /// Objects that are damaged or absent since.
+    pub damaged_objects: u64,
+    /// Files among the packs that are none of this vault's.
+    pub ignored: Vec<String>,
+    /// There was no space to end packs that a crash left open; the next opening will.
+    pub unsealed: u64,
+    /// This system cannot make names of files durable.
+    pub names_not_synced: bool,
+}
+
+/// What a vault goes on from.
+pub(crate) struct Recovered {
+    pub(crate) report: OpenReport,
+    pub(crate) next_pack: u32,
+    /// Closed packs with room.
+    pub(crate) closed: Vec<PackRow>,
+    /// The first sequence to be given.
+    pub(crate) next: Sequence,
+    pub(crate) damaged: HashSet<AccountNumber>,
+}
+
+/// Why an index cannot be brought up to date.
+pub(crate) enum Obstacle {
+    /// It has to be made anew.
+    Rebuild(String),
+    /// Something else.
+    Error(VaultError),
+}
+
+impl From<VaultError> for Obstacle {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Index { detail, .. } => Self::Rebuild(detail),
+            other => Self::Error(other),
+        }
+    }
+}
+
+/// Brings the index up to date with the packs. `is_new` says that it is empty.
+pub(crate) fn recover(
+    packs: &Packs,
+    index: &Index,
+    access: Access,
+    is_new: bool,
+) -> Result<Recovered, Obstacle> {
+    let mut report = OpenReport::default();
+    let listed = list(packs, &mut report)?;
+    let known = pack_rows(index)?;
+    let vault_row = index.read(VAULT_KEY, VaultRow::decode)?;
+    check_owner(packs, vault_row.as_ref(), &known)?;
+    let changed = changed_packs(&listed, &known)?;
+    let lost: Vec<_> = known
+        .values()
+        .filter(|row| !listed.contains_key(&row.id.number) && row.state != PackState::Lost)
+        .copied()
+        .collect();
+    let mut next = vault_row.map_or(Sequence(1), |row| row.next_sequence);
+    lost::lose_packs(index, &lost, &mut report)?;
+    let has_damage = take_changed(packs, index, access, changed, &mut next, &mut report)?;
+    let row = VaultRow { vault: packs.vault(), version: rows::INDEX_VERSION, next_sequence: next };
+    if vault_row != Some(row) {
+        index.change(|change| {
+            change.put_vault(&row);
+            Ok(())
+        })?;
+    }
+    if is_new || has_damage {
+        closure::note_absent(packs, index, &mut report)?;
+    }
+    let after = pack_rows(index)?;
+    let highest = after.keys().chain(listed.keys()).max().map_or(0, |number| number.0);
+    Ok(Recovered {
+        next_pack: highest + 1,
+        closed: after.into_values().filter(|row| row.state == PackState::Closed).collect(),
+        next,
+        damaged: damaged_accounts(index)?,
+        report,
+    })
+}
+
+/// The packs in the folder, with the sizes of their files.
+fn list(packs: &Packs, report: &mut OpenReport) -> Result<BTreeMap<PackNumber, (PackId, u64)>, VaultError> {
+    let files = packs.disk().list(Folder::Packs);
+    let path = packs.disk().path(Folder::Packs, "");
+    let files: BTreeSet<_> =
+        files.map_err(|error| VaultError::disk("list", path, error))?.into_iter().collect();
+    let mut listed = BTreeMap::new();
+    for (name, size) in files {
+        match PackId::parse(&name) {
+            Some(id) if !listed.contains_key(&id.number) => {
+                packs.add(id);
+                listed.insert(id.number, (id, size));
+            }
+            Some(_) | None => report.ignored.push(name),
+        }
+    }
+    Ok(listed)
+}
+
+fn pack_rows(index: &Index) -> Result<BTreeMap<PackNumber, PackRow>, VaultError> {
+    let mut rows = BTreeMap::new();
+    index.scan_rows(rows::PACKS, &[], PackRow::decode, |row| {
+        rows.insert(row.id.number, row);
+        ControlFlow::Continue(())
+    })?;
+    Ok(rows)
+}
+
+fn check_owner(
+    packs: &Packs,
+    row: Option<&VaultRow>,
+    known: &BTreeMap<PackNumber, PackRow>,
+) -> Result<(), Obstacle> {
+    match row {
+        Some(row) if row.vault != packs.vault() => {
+            Err(Obstacle::Rebuild(format!("it is the index of {}", row.vault)))
+        }
+        Some(row) if row.version != rows::INDEX_VERSION => {
+            Err(Obstacle::Rebuild(format!("its version is {}", row.version)))
+        }
+        None if !known.is_empty() => Err(Obstacle::Rebuild("it does not say whose it is".into())),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Packs that hold more than the index knows.
+fn changed_packs(
+    listed: &BTreeMap<PackNumber, (PackId, u64)>,
+    known: &BTreeMap<PackNumber, PackRow>,
+) -> Result<Vec<PackRow>, Obstacle> {
+    let mut changed = Vec::new();
+    for (number, (id, size)) in listed {
+        let Some(row) = known.get(number) else {
+            changed.push(PackRow::new(*id));
+            continue;
+        };
+        let problem = match row.state {
+            _ if row.id != *id => Some("has another name"),
+            PackState::Lost => Some("is there again"),
+            _ if *size < row.indexed && row.records > 0 => Some("is shorter than what the index knows of it"),
+            PackState::Closed | PackState::Sealed if row.size == *size => continue,
+            PackState::Open | PackState::Closed | PackState::Sealed => None,
+        };
+        match problem {
+            Some(problem) => return Err(Obstacle::Rebuild(format!("pack {id} {problem}"))),
+            None => changed.push(*row),
+        }
+    }
+    Ok(changed)
+}
+
+/// Takes over what packs hold beyond what the index knows; returns whether some of it is damaged. Packs with footers go in groups of bounded
+/// size. Those without go last and together, because records of one refer to those of another.
+fn take_changed(
+    packs: &Packs,
+    index: &Index,
+    access: Access,
+    mut changed: Vec<PackRow>,
+    next: &mut Sequence,
+    report: &mut OpenReport,
+) -> Result<bool, VaultError> {
+    // Who only reads looks at snapshots first, so that what they need is surely there when it looks at that.
+    changed.sort_by_key(|row| (row.id.class == PackClass::Data, row.id.number));
+    let (mut group, mut unfinished) = (Vec::new(), Vec::new());
+    let (mut entries, mut has_damage) = (0, false);
+    for row in changed {
+        // A pack that vanished since it was listed is lost; the next opening says so.
+        let Some(pack) = packs.get(row.id.number)? else { continue };
+        let contents = contents::read(packs, pack, row)?;
+        has_damage |= !contents.damaged.is_empty();
+        entries += contents.entries.len();
+        if contents.unfinished().is_some() { &mut unfinished } else { &mut group }.push(contents);
+        if entries >= CATCH_UP_ENTRIES_MAX {
+            *next = take::take_over(packs, index, access, std::mem::take(&mut group), report)?.max(*next);
+            entries = 0;
+        }
+    }
+    for group in [group, unfinished] {
+        *next = take::take_over(packs, index, access, group, report)?.max(*next);
+    }
+    Ok(has_damage)
+}
+
+/// Accounts with damaged objects.
+fn damaged_accounts(index: &Index) -> Result<HashSet<AccountNumber>, VaultError> {
+    let mut accounts = HashSet::new();
+    let mut from = vec![rows::DAMAGE];
+    loop {
+        let mut found = None;
+        index.scan(&[rows::DAMAGE], &from, &mut |key, _| {
+            found = rows::split_account_key(key).map(|(account, _)| account);
+            ControlFlow::Break(())
+        })?;
+        let Some(account) = found else { return Ok(accounts) };
+        accounts.insert(account);
+        let Some(next) = account.get().checked_add(1) else { return Ok(accounts) };
+        from = rows::account_prefix(rows::DAMAGE, AccountNumber::stored(next));
+    }
+}
+
+impl Contents {
+    /// Whether its writer could not end it.
+    pub(crate) fn unfinished(&self) -> Option<&contents::Unfinished> {
+        match &self.end {
+            End::Footer(_) => None,
+            End::Unfinished(unfinished) => Some(unfinished),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! A vault: making, opening and closing one.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use std::{fs, io};
+
+use backstore_platform::lock::Lock;
+use backstore_protocol::ids::VaultId;
+
+use crate::account::Account;
+use crate::control::Control;
+use crate::core::{Core, CoreParts};
+use crate::disk::Disk;
+use crate::disk::real::RealDisk;
+use crate::error::VaultError;
+use crate::ids::AccountNumber;
+use crate::index::{Index, MetaFault};
+use crate::options::{Access, OpenOptions};
+use crate::pack::file::Packs;
+use crate::pack::header::Superblock;
+use crate::recover::{Obstacle, OpenReport, Recovered, recover};
+use crate::slot::{Slot, lock};
+use crate::superblock;
+use crate::writer::threads::Threads;
+use crate::writer::{PackSizes, Writer, WriterStart};
+use backstore_platform::machine::Machine;
+
+/// An open vault. Dropping it closes it; [`Vault::close`] also says whether that went well.
+pub struct Vault {
+    core: Arc<Core>,
+    report: OpenReport,
+    threads: Mutex<Option<Threads>>,
+    /// Held until the vault is closed.
+    _slot: Option<Slot>,
+    _lock: Option<Lock>,
+}
+
+impl Vault {
+    /// Makes a vault in `dir`, which may be there; only the last part of its path is made.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::AlreadyAVault`] if there is one or parts of one; [`VaultError::FolderMissing`] if the folder to hold `dir` is not
+    /// there; or a failed system call.
+    pub fn create(dir: &Path, machine: &dyn Machine) -> Result<VaultId, VaultError> {
+        let failed = |error| VaultError::disk("make", dir.to_owned(), error);
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(VaultError::FolderMissing { path: dir.parent().unwrap_or(dir).to_owned() });
+            }
+            result => result.map_err(failed)?,
+        }
+        let parts = [superblock::NAME, "packs"].map(|name| dir.join(name));
+        if parts.iter().any(|part| part.exists()) {
+            return Err(VaultError::AlreadyAVault { path: dir.to_owned() });
+        }
+        for name in ["packs", "quarantine"] {
+            fs::create_dir_all(dir.join(name)).map_err(failed)?;
+        }
+        File::create(dir.join(LOCK_NAME)).map_err(failed)?;
+        let mut id = [0; VaultId::SIZE];
+        machine.random(&mut id);
+        let vault = VaultId::from_bytes(id);
+        superblock::create(&RealDisk::new(dir), &Superblock { vault, created: machine.now_ms() })?;
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            let _ = backstore_platform::durable::sync_folder(parent).map_err(failed)?;
+        }
+        Ok(vault)
+    }
+
+    /// Opens a vault, and brings its index up to date with its packs: [`Vault::report`] says what that took.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::FolderMissing`] or [`VaultError::NotAVault`], and nothing was made; [`VaultError::Locked`] if another process writes to
+    /// it; [`VaultError::Newer`] if newer software did; or a failed system call.
+    pub fn open(options: OpenOptions) -> Result<Self, VaultError> {
+        if !options.dir.is_dir() {
+            return Err(VaultError::FolderMissing { path: options.dir });
+        }
+        let disk = Arc::new(RealDisk::new(&options.dir));
+        let found = superblock::read(&*disk)?;
+        let lock = match options.access {
+            Access::Read => None,
+            Access::Write => Some(
+                lock(&options.dir.join(LOCK_NAME))?
+                    .ok_or(VaultError::Locked { path: options.dir.clone() })?,
+            ),
+        };
+        let slot = Slot::take(&options.index, found.vault, options.access)?;
+        let packs = Arc::new(Packs::new(Arc::clone(&disk) as Arc<dyn Disk>, found.vault));
+        let (index, mut recovered) = open_index(&packs, &slot, &options)?;
+        recovered.report.names_not_synced = disk.names_not_synced();
+        let parts = Parts { packs, index, recovered, sizes: PackSizes::default() };
+        let mut vault = Self::assemble(parts, &options, Drive::Threads)?;
+        (vault._slot, vault._lock) = (Some(slot), lock);
+        Ok(vault)
+    }
+
+    /// Puts the parts of a vault together.
+    pub(crate) fn assemble(parts: Parts, options: &OpenOptions, drive: Drive) -> Result<Self, VaultError> {
+        let Recovered { report, next_pack, closed, next, damaged } = parts.recovered;
+        let core = Arc::new(Core::new(CoreParts {
+            packs: Arc::clone(&parts.packs),
+            index: parts.index,
+            machine: Arc::clone(&options.machine),
+            access: options.access,
+            memtable_bytes: options.memtable_bytes,
+            damaged,
+            next,
+        }));
+        let writer = || {
+            Writer::new(WriterStart {
+                packs: parts.packs,
+                machine: Arc::clone(&options.machine),
+                sizes: parts.sizes,
+                data_lanes: options.lanes_within_limits(),
+                next_pack,
+                closed,
+                last: crate::ids::Sequence(next.0 - 1),
+            })
+        };
+        let threads = match (options.access, drive) {
+            (Access::Read, _) => None,
+            (Access::Write, Drive::Threads) => {
+                let path = options.dir.clone();
+                let started = Threads::start(&core, writer());
+                Some(started.map_err(|error| VaultError::disk("start threads for", path, error))?)
+            }
+            (Access::Write, Drive::Inline) => {
+                core.drive_inline(writer());
+                None
+            }
+        };
+        Ok(Self { core, report, threads: Mutex::new(threads), _slot: None, _lock: None })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> VaultId {
+        self.core.packs.vault()
+    }
+
+    /// What opening found.
+    pub fn report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    /// One account of it: the only way to objects, so that none sees another's.
+    pub fn account(&self, number: AccountNumber) -> Account {
+        Account::new(Arc::clone(&self.core), number)
+    }
+
+    /// The control state.
+    pub fn control(&self) -> Control {
+        Control::new(Arc::clone(&self.core))
+    }
+
+    /// A number that changes when a snapshot is committed, in any account. Waits, for `patience` at most, until it is not `seen`.
+    ///
+    /// # Errors
+    ///
+    /// In a vault that is only read, what looking for new snapshots runs into.
+    pub fn watch(&self, seen: u64, patience: Duration) -> Result<u64, VaultError> {
+        Ok(self.core.watch.wait(seen, patience))
+    }
+
+    /// Makes everything received durable, ends its packs and gives the vault free. Handles that are left over return
+    /// [`VaultError::Closed`].
+    ///
+    /// # Errors
+    ///
+    /// The failure that ended writing, now or before. Nothing that was acknowledged is lost by it.
+    pub fn close(self) -> Result<(), VaultError> {
+        self.end()
+    }
+
+    fn end(&self) -> Result<(), VaultError> {
+        let ended = match self.core.access {
+            Access::Read => Ok(()),
+            Access::Write => self.end_writing(),
+        };
+        // Few rows are cheaper to take from the packs again than to write a table for.
+        let has_many = self.core.index.unflushed_bytes() >= CLOSE_FLUSH_BYTES;
+        let flushed = if ended.is_ok() && has_many { self.core.index.flush() } else { Ok(()) };
+        self.core.index.close();
+        ended.and(flushed)
+    }
+
+    fn end_writing(&self) -> Result<(), VaultError> {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.core.close();
+        match threads {
+            Some(threads) => threads.join(),
+            None => self.core.end_inline(),
+        }
+        self.core.failure().map_or(Ok(()), Err)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl Drop for Vault {
+    fn drop(&mut self) {
+        // Who wants to know calls `close`. What was acknowledged is durable either way.
+        let _ = self.end();
+    }
+}
+
+/// What a vault is put together from.
+pub(crate) struct Parts {
+    pub(crate) packs: Arc<Packs>,
+    pub(crate) index: Index,
+    pub(crate) recovered: Recovered,
+    pub(crate) sizes: PackSizes,
+}
+
+/// Who does the writer's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drive {
+    /// Threads of its own.
+    Threads,
+    /// Whoever calls.
+    Inline,
+}
+
+/// Opens the index and brings it up to date, or makes it anew if that is not possible.
+fn open_index(packs: &Packs, slot: &Slot, options: &OpenOptions) -> Result<(Index, Recovered), VaultError> {
+    let reason = match try_index(packs, slot, options) {
+        Ok(opened) => return Ok(opened),
+        Err(Obstacle::Error(error)) => return Err(error),
+        Err(Obstacle::Rebuild(reason)) => reason,
+    };
+    slot.clear()?;
+    match try_index(packs, slot, options) {
+        Ok((index, mut recovered)) => {
+            recovered.report.index_rebuilt = Some(reason);
+            Ok((index, recovered))
+        }
+        Err(Obstacle::Error(error)) => Err(error),
+        Err(Obstacle::Rebuild(detail)) => Err(VaultError::Index { path: slot.folder.clone(), detail }),
+    }
+}
+
+fn try_index(packs: &Packs, slot: &Slot, options: &OpenOptions) -> Result<(Index, Recovered), Obstacle> {
+    let store = slot.open_store(options.cache_bytes).map_err(|fault| match fault {
+        MetaFault::Full => Obstacle::Error(VaultError::Full),
+        MetaFault::Locked => Obstacle::Error(VaultError::Locked { path: slot.folder.clone() }),
+        MetaFault::Damaged(detail) => Obstacle::Rebuild(detail),
+    })?;
+    let index = Index::new(store, &slot.folder);
+    let is_new = index.get(crate::index::rows::VAULT_KEY)?.is_none();
+    let recovered = recover(packs, &index, options.access, is_new)?;
+    Ok((index, recovered))
+}
+
+/// Whoever writes to a vault has this file locked.
+const LOCK_NAME: &str = "lock";
+/// Below this closing leaves new rows of the index to the next opening.
+const CLOSE_FLUSH_BYTES: usize = 512 * 1024;
