@@ -158,7 +158,7 @@ impl Account {
                 references: (root.references.len() / ObjectId::SIZE) as u32,
                 length: root.sealed.len() as u32,
                 content_hash: content_hash(&root.references, &root.sealed),
-                durable: 0,
+                durable: Sequence(0),
             };
             let record = NewRecord {
                 header,
@@ -225,7 +225,7 @@ impl Account {
                 references: (references.len() / ObjectId::SIZE) as u32,
                 length: content.len() as u32,
                 content_hash: content_hash(&references, &content),
-                durable: 0,
+                durable: Sequence(0),
             },
             references: references.clone(),
             content: content.clone(),

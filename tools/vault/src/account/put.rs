@@ -106,7 +106,7 @@ impl Account {
                 references: (object.references.len() / ObjectId::SIZE) as u32,
                 length: object.sealed.len() as u32,
                 content_hash: content_hash(&object.references, &object.sealed),
-                durable: 0,
+                durable: Sequence(0),
             };
             let record = |header| NewRecord {
                 header,

@@ -1,4 +1,7 @@
 //! Tests of the vault as a whole, through its public door.
 
 mod basics;
+mod crash;
+mod faults;
 mod folder;
+mod world;
