@@ -4,4 +4,5 @@ mod basics;
 mod crash;
 mod faults;
 mod folder;
+mod model;
 mod world;

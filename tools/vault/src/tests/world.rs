@@ -77,7 +77,7 @@ impl World {
         Self { disk: self.disk.after_kill(), index: self.index.after_crash(0), openings: self.openings }
     }
 
-    /// The rows of an index made from the packs alone, but for those about packs themselves.
+    /// The rows of an index made from the packs alone, but for those about packs and the vault itself.
     pub(super) fn rebuilt_rows(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let mut copy =
             Self { disk: self.disk.after_kill(), index: TestStore::default(), openings: self.openings };
@@ -86,8 +86,8 @@ impl World {
         copy.rows()
     }
 
-    /// The rows of the index, but for those about packs themselves.
+    /// The rows of the index, but for those about packs and the vault itself.
     pub(super) fn rows(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        self.index.rows().into_iter().filter(|(key, _)| key[0] != b'p').collect()
+        self.index.rows().into_iter().filter(|(key, _)| !matches!(key[0], b'p' | b'v')).collect()
     }
 }
