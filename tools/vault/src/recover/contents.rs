@@ -46,7 +46,7 @@ pub(crate) struct Scanned {
     records: Vec<(u64, RecordHeader)>,
     /// Where no records are, although there are bytes.
     ranges: Vec<(u64, u64)>,
-    /// Behind the last byte that is not zero.
+    /// Behind the last byte that is not zero, and behind every record that a header announces.
     used: u64,
     /// Up to here everything in the vault was durable when the last record was written.
     pub(crate) durable: Sequence,
@@ -56,7 +56,7 @@ pub(crate) struct Scanned {
 pub(crate) struct Judged {
     pub(crate) pack: Arc<Pack>,
     pub(crate) row: PackRow,
-    /// Behind the last byte that is not zero.
+    /// As in [`Scanned`].
     pub(crate) used: u64,
     /// All records that count, in the order of offsets.
     pub(crate) entries: Vec<Entry>,
@@ -138,7 +138,8 @@ fn finished(
             Some(_) | None => {
                 is_damaged = true;
                 let earlier = scanned(packs, Arc::clone(&pack), row, BLOCK, start)?;
-                parts.push(earlier.judge(packs, Sequence(u64::MAX))?.entries);
+                // Without its table every byte is looked at.
+                parts.push(earlier.judge(packs, Sequence(0))?.entries);
             }
         }
     }
