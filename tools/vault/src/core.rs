@@ -531,16 +531,16 @@ impl Core {
     }
 
     fn sync_once(&self, writer: &mut Writer, wanted: Sequence) -> Result<bool, VaultError> {
+        if let Some(durable) = writer.take_durable() {
+            self.take_over(durable)?;
+        }
+        writer.note_durable()?;
         let jobs = writer.next_jobs(wanted);
         let has_jobs = !jobs.is_empty();
         for job in jobs {
             let result = job.run(&self.packs);
             writer.synced(&job, result)?;
         }
-        if let Some(durable) = writer.take_durable() {
-            self.take_over(durable)?;
-        }
-        writer.note_durable()?;
         Ok(has_jobs)
     }
 
