@@ -10,6 +10,7 @@ use backstore_platform::lock::Lock;
 use backstore_protocol::ids::VaultId;
 
 use crate::account::Account;
+use crate::check::{self, CheckProgress, CheckReport};
 use crate::control::Control;
 use crate::core::{Core, CoreParts};
 use crate::disk::Disk;
@@ -165,6 +166,21 @@ impl Vault {
     /// In a vault that is only read, what looking for new snapshots runs into.
     pub fn watch(&self, seen: u64, patience: Duration) -> Result<u64, VaultError> {
         Ok(self.core.watch.wait(seen, patience))
+    }
+
+    /// Reads every pack again and compares it with what is known of it. With `repair`, damage is noted so that [`Account::have`] says no and the
+    /// next backup heals it, second copies are made again, damaged bytes are copied to quarantine, and rows of the index that are
+    /// wrong are made right. A healthy vault is not changed.
+    ///
+    /// # Errors
+    ///
+    /// A failed system call, [`VaultError::Index`], or, with `repair`, what writing returns. What is damaged is no error.
+    pub fn check(
+        &self,
+        progress: &mut dyn FnMut(CheckProgress),
+        repair: bool,
+    ) -> Result<CheckReport, VaultError> {
+        check::run(&self.core, progress, repair)
     }
 
     /// Makes everything received durable, ends its packs and gives the vault free. Handles that are left over return

@@ -134,7 +134,7 @@ impl Account {
 }
 
 /// What a snapshot's structure hangs on: losing one of these loses much.
-pub(super) fn is_kept_twice(kind: ObjectKind, level: u8) -> bool {
+pub(crate) fn is_kept_twice(kind: ObjectKind, level: u8) -> bool {
     match kind {
         ObjectKind::Data => false,
         ObjectKind::Tree | ObjectKind::Map => level > 0,

@@ -169,7 +169,8 @@ fn list(packs: &Packs, report: &mut OpenReport) -> Result<BTreeMap<PackNumber, (
     Ok(listed)
 }
 
-fn pack_rows(index: &Index) -> Result<BTreeMap<PackNumber, PackRow>, VaultError> {
+/// What the index knows of all packs.
+pub(crate) fn pack_rows(index: &Index) -> Result<BTreeMap<PackNumber, PackRow>, VaultError> {
     let mut rows = BTreeMap::new();
     index.scan_rows(rows::PACKS, &[], PackRow::decode, |row| {
         rows.insert(row.id.number, row);

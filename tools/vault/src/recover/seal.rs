@@ -146,6 +146,12 @@ pub(crate) fn quarantine(
     }))
 }
 
+/// Whether bytes of a pack were copied to quarantine before.
+pub(crate) fn is_quarantined(packs: &Packs, id: PackId, offset: u64, length: u64) -> bool {
+    let file = packs.disk().open(Folder::Quarantine, &quarantine_name(id, offset), Mode::Read);
+    file.and_then(|file| file.size()).is_ok_and(|size| size == length)
+}
+
 fn quarantine_name(id: PackId, offset: u64) -> String {
     format!("{id}.{offset}")
 }

@@ -8,13 +8,14 @@ use backstore_protocol::object::reference_ids;
 
 use super::OpenReport;
 use super::contents::{Finished, Judged, Scanned, row_after};
-use super::seal::seal;
+use super::seal::{Quarantined, seal};
 use crate::disk::{Folder, Mode};
 use crate::error::VaultError;
 use crate::ids::{AccountNumber, Sequence};
 use crate::index::Index;
 use crate::index::change::{Change, SnapshotPayload};
 use crate::index::rows::{self, LineageRow, PackRow, PackState};
+use crate::limits::BLOCK;
 use crate::options::Access;
 use crate::pack::control::ControlBatch;
 use crate::pack::file::{Pack, Packs};
@@ -211,6 +212,38 @@ fn seal_or_leave(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Writes a new footer behind a damaged one. All records of the pack count.
+pub(crate) fn reseal(
+    packs: &Packs,
+    index: &Index,
+    judged: &Judged,
+    quarantined: &mut Vec<Quarantined>,
+) -> Result<(), VaultError> {
+    let kept = judged.entries[judged.listed..].to_vec();
+    let size = seal(packs, judged, kept, &[], quarantined)?;
+    let row = PackRow { state: PackState::Sealed, size, indexed: size, ..judged.row };
+    index.change(|change| {
+        change.put_pack(&row);
+        Ok(())
+    })
+}
+
+/// Writes a footer for all of a pack whose last footer is whole and an earlier one is not.
+pub(crate) fn relist(packs: &Packs, index: &Index, finished: &Finished) -> Result<(), VaultError> {
+    let judged = Judged {
+        pack: Arc::clone(&finished.pack),
+        row: finished.row,
+        used: finished.size,
+        entries: finished.entries.clone(),
+        listed: 0,
+        gaps: Vec::new(),
+        footer_start: BLOCK,
+        previous_footer: None,
+        last: finished.entries.iter().map(|entry| entry.sequence).max().unwrap_or_default(),
+    };
+    reseal(packs, index, &judged, &mut Vec::new())
 }
 
 fn add_all(

@@ -2,7 +2,9 @@
 
 mod basics;
 mod crash;
+mod damage;
 mod faults;
 mod folder;
+mod index_damage;
 mod model;
 mod world;
