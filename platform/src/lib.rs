@@ -7,7 +7,9 @@
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 compile_error!("BackStore runs on Linux, macOS and Windows");
 
+pub mod create;
 pub mod durable;
+pub mod local_socket;
 pub mod lock;
 pub mod machine;
 pub mod metadata;
@@ -16,6 +18,7 @@ pub mod paths;
 pub mod private_file;
 pub mod process;
 pub mod space;
+pub mod sparse;
 pub mod system;
 #[cfg(all(test, unix))]
 mod testing;

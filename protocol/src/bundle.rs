@@ -30,6 +30,11 @@ impl BundleRule {
         ends
     }
 
+    /// Ends the open bundle.
+    pub fn end(&mut self) {
+        self.bytes = 0;
+    }
+
     /// Adds a member, a file with its content hash or a chunk with its chunk hash; whether the bundle ends with it.
     pub fn ends_after(&mut self, hash: &[u8; 16], size: usize) -> bool {
         self.bytes += size;

@@ -301,6 +301,12 @@ fn compress(level: i32, plain: &[u8], out: &mut Vec<u8>) -> bool {
     })
 }
 
+/// Bytes that `plain` has when compressed at a zstd level; its own length if that is not less.
+pub fn compressed_length(plain: &[u8], level: i32) -> usize {
+    let mut out = Vec::new();
+    if compress(level, plain, &mut out) { out.len() } else { plain.len() }
+}
+
 fn decompress(payload: &[u8], plain: usize, buffer: &mut Vec<u8>) -> Result<(), OpenError> {
     let malformed = OpenError::Inner("compressed data");
     DECOMPRESSOR.with_borrow_mut(|decompressor| {

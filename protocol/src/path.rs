@@ -43,6 +43,16 @@ impl ArchivePath {
         Ok(Self(joined))
     }
 
+    /// The path of a root and names joined by zero bytes: see [`ArchivePath::joined`].
+    pub fn from_joined(joined: &[u8]) -> Result<Self, Malformed> {
+        check_joined(joined)?;
+        let path = Self(joined.to_vec());
+        if joined.len() >= KEY_BYTES_MAX || path.depth() > PATH_DEPTH_MAX {
+            return Err(Malformed { what: "path length", offset: joined.len() });
+        }
+        Ok(path)
+    }
+
     /// The path of the file `name` in this directory.
     pub fn join(&self, name: &[u8]) -> Result<Self, Malformed> {
         check_name(name)?;
@@ -232,6 +242,7 @@ mod tests {
         #[test]
         fn key_round_trip(path in any_path()) {
             prop_assert_eq!(ArchivePath::from_key(&path.key()), Ok(path.clone()));
+            prop_assert_eq!(ArchivePath::from_joined(path.joined()), Ok(path.clone()));
             let key = path.key();
             prop_assert_eq!(key_name(&key), path.name());
         }

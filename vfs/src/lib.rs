@@ -6,6 +6,8 @@
 //! system. No type of a host appears in the model.
 
 pub mod content;
+pub mod host;
+pub mod model;
 pub mod objects;
 #[cfg(test)]
 mod random_tree;

@@ -5,9 +5,8 @@
 
 use std::sync::Arc;
 
-use backstore_protocol::codec::Malformed;
 use backstore_protocol::entry::Entry;
-use backstore_protocol::path::{ArchivePath, check_name, child_key, prefix_end};
+use backstore_protocol::path::{ArchivePath, check_name, prefix_end};
 use backstore_protocol::tree::{Cursor, Diff, Root, lookup};
 
 use crate::content::ContentReader;
@@ -150,12 +149,6 @@ impl Iterator for Walk {
         }
         item
     }
-}
-
-/// The key of `name` in a directory, if a file can have that name and path.
-pub(crate) fn key_of(parent: &ArchivePath, name: &[u8]) -> Result<Vec<u8>, Malformed> {
-    parent.join(name)?;
-    Ok(child_key(parent.joined(), name))
 }
 
 #[cfg(test)]

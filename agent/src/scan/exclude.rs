@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use globset::{GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
+use backstore_platform::paths::text_to_native;
 use backstore_protocol::path::ArchivePath;
 
 /// Left out unless a set says `no-default-exclusions`: what is made again by itself, and what was thrown away.
@@ -69,7 +70,6 @@ pub struct ExcludeError {
     pub problem: String,
 }
 
-#[derive(Default)]
 struct Builders {
     names: GlobSetBuilder,
     directory_names: GlobSetBuilder,
@@ -79,14 +79,21 @@ struct Builders {
 
 impl Exclusions {
     /// Compiles patterns; `roots` are never left out.
-    pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>, roots: &[ArchivePath]) -> Result<Self, ExcludeError> {
+    pub fn new<'a>(
+        patterns: impl IntoIterator<Item = &'a str>,
+        roots: &[ArchivePath],
+    ) -> Result<Self, ExcludeError> {
         let mut exclusions = Self::default();
-        let mut builders = Builders::default();
+        let new = GlobSetBuilder::new;
+        let mut builders =
+            Builders { names: new(), directory_names: new(), paths: new(), directory_paths: new() };
         for pattern in patterns {
             exclusions.add(pattern, &mut builders)?;
         }
         let build = |builder: &GlobSetBuilder| {
-            builder.build().map_err(|error| ExcludeError { pattern: String::new(), problem: error.kind().to_string() })
+            builder
+                .build()
+                .map_err(|error| ExcludeError { pattern: String::new(), problem: error.kind().to_string() })
         };
         exclusions.name_globs = build(&builders.names)?;
         exclusions.directory_name_globs = build(&builders.directory_names)?;
@@ -117,9 +124,16 @@ impl Exclusions {
             return Ok(());
         }
         let is_whole = text.starts_with('/') || text.as_bytes().get(1..3) == Some(b":/");
-        let whole = if is_name || is_whole || text.starts_with("**/") { text.to_owned() } else { format!("**/{text}") };
+        let whole = if is_name || is_whole || text.starts_with("**/") {
+            text.to_owned()
+        } else {
+            format!("**/{text}")
+        };
         let glob = GlobBuilder::new(&whole).literal_separator(true).backslash_escape(true).build();
-        let glob = glob.map_err(|error| ExcludeError { pattern: pattern.to_owned(), problem: error.kind().to_string() })?;
+        let glob = glob.map_err(|error| ExcludeError {
+            pattern: pattern.to_owned(),
+            problem: error.kind().to_string(),
+        })?;
         let builder = match (is_name, directories_only) {
             (true, false) => &mut builders.names,
             (true, true) => &mut builders.directory_names,
@@ -149,22 +163,17 @@ impl Exclusions {
     }
 }
 
-#[cfg(unix)]
 fn glob_matches(globs: &GlobSet, bytes: &[u8]) -> bool {
-    use std::os::unix::ffi::OsStrExt;
-    !globs.is_empty() && globs.is_match(std::ffi::OsStr::from_bytes(bytes))
-}
-
-#[cfg(not(unix))]
-fn glob_matches(globs: &GlobSet, bytes: &[u8]) -> bool {
-    !globs.is_empty() && globs.is_match(&*String::from_utf8_lossy(bytes))
+    !globs.is_empty() && globs.is_match(&*text_to_native(bytes))
 }
 
 /// A path with `/` between its components, whatever the system: `/home/a` or `C:/Users`.
 fn slashed(directory: &ArchivePath, name: &[u8]) -> Vec<u8> {
     let joined = directory.joined();
     let mut path = Vec::with_capacity(joined.len() + 1 + name.len());
-    path.extend(joined.strip_prefix(b"/").unwrap_or(joined).iter().map(|byte| if *byte == 0 { b'/' } else { *byte }));
+    path.extend(
+        joined.strip_prefix(b"/").unwrap_or(joined).iter().map(|byte| if *byte == 0 { b'/' } else { *byte }),
+    );
     path.push(b'/');
     path.extend_from_slice(name);
     path
@@ -186,7 +195,11 @@ impl PathPattern {
         }
         let is_name = !pattern.contains('/');
         let is_whole = pattern.starts_with('/') || pattern.as_bytes().get(1..3) == Some(b":/");
-        let whole = if is_name || is_whole || pattern.starts_with("**/") { pattern.to_owned() } else { format!("**/{pattern}") };
+        let whole = if is_name || is_whole || pattern.starts_with("**/") {
+            pattern.to_owned()
+        } else {
+            format!("**/{pattern}")
+        };
         let glob = GlobBuilder::new(&whole).literal_separator(true).backslash_escape(true).build();
         let glob = glob.map_err(|error| problem(error.kind().to_string()))?;
         Ok(Self { matcher: glob.compile_matcher(), is_name })
@@ -199,12 +212,6 @@ impl PathPattern {
             Some(parent) => slashed(&parent, path.name()),
             None => path.name().to_vec(),
         };
-        #[cfg(unix)]
-        {
-            use std::os::unix::ffi::OsStrExt;
-            self.matcher.is_match(std::ffi::OsStr::from_bytes(&bytes))
-        }
-        #[cfg(not(unix))]
-        self.matcher.is_match(&*String::from_utf8_lossy(&bytes))
+        self.matcher.is_match(&*text_to_native(&bytes))
     }
 }

@@ -13,7 +13,7 @@ use backstore_platform::walk::{Directory, ListBuffer, Stat};
 use backstore_protocol::path::ArchivePath;
 
 use super::list::Names;
-use super::{Enter, Listing, ScanRules};
+use super::{Enter, Listing, Roots, ScanRules};
 
 /// Gives the directories of a tree in key order.
 pub struct Scanner {
@@ -46,8 +46,7 @@ struct State {
 struct Waiting {
     path: ArchivePath,
     parent: Parent,
-    /// Of the directory that holds it, or of itself for a root.
-    device: Stat,
+    stat: Stat,
 }
 
 enum Parent {
@@ -69,14 +68,22 @@ const FILES_AHEAD_MAX: usize = 16 * 1024;
 const DIRECTORIES_AHEAD_MAX: usize = 1024;
 
 impl Scanner {
-    /// Starts `threads` threads on the trees below these roots, which are open directories.
-    pub fn start(roots: Vec<(ArchivePath, Directory, Stat)>, rules: ScanRules, threads: usize) -> Self {
-        let waiting = roots.into_iter().map(|(path, directory, stat)| {
-            (path.joined().to_vec(), Waiting { path, parent: Parent::Open(directory), device: stat })
+    /// Starts `threads` threads on the trees below these roots.
+    pub fn start(roots: Roots, rules: ScanRules, threads: usize) -> Self {
+        let waiting = roots.directories.into_iter().map(|(path, directory, stat)| {
+            (path.joined().to_vec(), Waiting { path, parent: Parent::Open(directory), stat })
         });
-        let state = State { waiting: waiting.collect(), ..State::default() };
-        let shared =
-            Arc::new(Shared { rules, state: Mutex::new(state), work: Condvar::new(), listed: Condvar::new() });
+        let begun = roots
+            .implied
+            .into_iter()
+            .map(|listing| (listing.path.joined().to_vec(), Some(Done { listing, rest: None })));
+        let state = State { waiting: waiting.collect(), begun: begun.collect(), ..State::default() };
+        let shared = Arc::new(Shared {
+            rules,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            listed: Condvar::new(),
+        });
         let thread = |number: usize| {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new().name(format!("scan-{number}")).spawn(move || shared.run())
@@ -91,7 +98,7 @@ impl Scanner {
         if let Some((mut names, stat)) = self.rest.take() {
             let listing = names.next_listing(&self.shared.rules, |child| self.shared.enter(child, &stat));
             let mut state = self.shared.lock();
-            self.shared.add_children(&mut state, &listing, &stat);
+            self.shared.add_children(&mut state, &listing);
             drop(state);
             if listing.more {
                 self.rest = Some((names, stat));
@@ -119,7 +126,7 @@ impl Scanner {
                 None => return None,
                 Some((path, true)) => {
                     let done = state.begun.remove(&path).flatten()?;
-                    state.files_ahead -= done.listing.files.len();
+                    state.files_ahead = state.files_ahead.saturating_sub(done.listing.files.len());
                     self.shared.work.notify_all();
                     self.rest = done.rest;
                     return Some(done.listing);
@@ -152,7 +159,7 @@ impl Shared {
         let mut state = self.lock();
         while !state.stopped {
             let may_begin = state.files_ahead < FILES_AHEAD_MAX && state.begun.len() < DIRECTORIES_AHEAD_MAX;
-            match state.waiting.pop_first().filter(|_| may_begin) {
+            match if may_begin { state.waiting.pop_first() } else { None } {
                 Some((path, waiting)) => {
                     state.begun.insert(path.clone(), None);
                     drop(state);
@@ -165,7 +172,7 @@ impl Shared {
     }
 
     fn list(&self, key: Vec<u8>, waiting: Waiting, buffer: &mut ListBuffer) {
-        let Waiting { path, parent, device } = waiting;
+        let Waiting { path, parent, stat } = waiting;
         let opened = match parent {
             Parent::Open(directory) => Ok(directory),
             Parent::In(parent) => parent.open_child(path.name()),
@@ -173,18 +180,19 @@ impl Shared {
         let done = match opened {
             Err(error) => {
                 let files = Vec::new();
-                let listing = Listing { path, directory: None, files, excluded: 0, error: Some(error), more: false };
+                let listing =
+                    Listing { path, directory: None, files, excluded: 0, error: Some(error), more: false };
                 Done { listing, rest: None }
             }
             Ok(directory) => {
                 let mut names = Names::read(path, directory, &self.rules, buffer);
-                let listing = names.next_listing(&self.rules, |child| self.enter(child, &device));
-                let rest = listing.more.then_some((names, device));
+                let listing = names.next_listing(&self.rules, |child| self.enter(child, &stat));
+                let rest = listing.more.then_some((names, stat));
                 Done { listing, rest }
             }
         };
         let mut state = self.lock();
-        self.add_children(&mut state, &done.listing, &device);
+        self.add_children(&mut state, &done.listing);
         state.files_ahead += done.listing.files.len();
         state.begun.insert(key, Some(done));
         drop(state);
@@ -193,12 +201,12 @@ impl Shared {
     }
 
     /// Makes the subdirectories of a listing known.
-    fn add_children(&self, state: &mut State, listing: &Listing, _parent: &Stat) {
+    fn add_children(&self, state: &mut State, listing: &Listing) {
         let Some(directory) = &listing.directory else { return };
         for file in listing.files.iter().filter(|file| file.enter == Enter::Yes) {
             // A path that is too long or too deep for an archive is reported by whoever consumes the listing.
             if let (Ok(path), Ok(stat)) = (listing.path.join(&file.name), &file.stat) {
-                let waiting = Waiting { parent: Parent::In(Arc::clone(directory)), device: *stat, path };
+                let waiting = Waiting { parent: Parent::In(Arc::clone(directory)), stat: *stat, path };
                 state.waiting.insert(waiting.path.joined().to_vec(), waiting);
             }
         }

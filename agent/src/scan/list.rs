@@ -32,16 +32,26 @@ const CACHE_TAG_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55
 
 impl Names {
     /// Reads the names of a directory.
-    pub(super) fn read(path: ArchivePath, mut directory: Directory, rules: &ScanRules, buffer: &mut ListBuffer) -> Self {
+    pub(super) fn read(
+        path: ArchivePath,
+        mut directory: Directory,
+        rules: &ScanRules,
+        buffer: &mut ListBuffer,
+    ) -> Self {
         let mut bytes = Vec::new();
         let mut places: Vec<Range<u32>> = Vec::new();
         let listed = directory.list(buffer, |listed| {
             // Names that archives cannot hold would be refused by the tree; a file system that returns them is damaged.
-            check_name(listed.name).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it holds a name that is none"))?;
+            check_name(listed.name)
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it holds a name that is none"))?;
             let start = bytes.len() as u32;
             bytes.extend_from_slice(listed.name);
             places.push(start..bytes.len() as u32);
-            if bytes.len() > NAMES_BYTES_MAX { Err(io::Error::other("it holds more names than fit in memory")) } else { Ok(()) }
+            if bytes.len() > NAMES_BYTES_MAX {
+                Err(io::Error::other("it holds more names than fit in memory"))
+            } else {
+                Ok(())
+            }
         });
         let name = |place: &Range<u32>| &bytes[place.start as usize..place.end as usize];
         places.sort_unstable_by(|a, b| name(a).cmp(name(b)));
@@ -50,14 +60,26 @@ impl Names {
         let has = |wanted: &[u8]| places.binary_search_by(|place| name(place).cmp(wanted)).is_ok();
         let mut excluded = 0;
         let mut cache_tag_only = false;
-        if rules.exclude_if_present.iter().any(|wanted| has(wanted)) {
+        if listed.is_err() {
+            // Half a listing would look as if the other half had been deleted.
+            places.clear();
+        } else if rules.exclude_if_present.iter().any(|wanted| has(wanted)) {
             excluded = places.len() as u64;
             places.clear();
         } else if rules.exclude_caches && has(CACHE_TAG) && is_cache_tag(&directory) {
             excluded = places.len() as u64 - 1;
             cache_tag_only = true;
         }
-        Self { path, directory: Arc::new(directory), bytes, places, next: 0, cache_tag_only, error: listed.err(), excluded }
+        Self {
+            path,
+            directory: Arc::new(directory),
+            bytes,
+            places,
+            next: 0,
+            cache_tag_only,
+            error: listed.err(),
+            excluded,
+        }
     }
 
     /// The next part of the directory, with metadata.
@@ -74,8 +96,11 @@ impl Names {
                 continue;
             }
             let is_directory = stat.as_ref().is_ok_and(|stat| stat.kind == Kind::Directory);
-            let too_large = |limit: u64| stat.as_ref().is_ok_and(|stat| stat.kind == Kind::File && stat.size > limit);
-            if rules.exclusions.excludes(&self.path, name, is_directory) || rules.exclude_larger_than.is_some_and(too_large) {
+            let too_large =
+                |limit: u64| stat.as_ref().is_ok_and(|stat| stat.kind == Kind::File && stat.size > limit);
+            if rules.exclusions.excludes(&self.path, name, is_directory)
+                || rules.exclude_larger_than.is_some_and(too_large)
+            {
                 self.excluded += 1;
                 continue;
             }
@@ -83,7 +108,7 @@ impl Names {
                 Ok(stat) if stat.kind == Kind::Directory => device_of(stat),
                 Ok(_) | Err(_) => Enter::NotADirectory,
             };
-            files.push(Listed { name: name.into(), stat, enter });
+            files.push(Listed { name: name.into(), stat, enter, implied: false });
         }
         self.next = end;
         let more = end < self.places.len();

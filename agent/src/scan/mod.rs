@@ -7,16 +7,19 @@
 mod exclude;
 mod frontier;
 mod list;
+mod own;
+mod roots;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use backstore_platform::walk::{DeviceId, Directory, FullStat, Stat};
+use backstore_platform::walk::{DeviceId, Directory, Stat};
 use backstore_protocol::path::ArchivePath;
 
 pub use exclude::{DEFAULT_EXCLUSIONS, ExcludeError, Exclusions, PathPattern, default_exclusions};
-pub use frontier::Scanner;
+pub use frontier::{Scanner, has_vanished};
+pub use own::{never_enter, pseudo_devices};
+pub use roots::{RootError, Roots, Top};
 
 /// What to scan, and what not.
 #[derive(Debug, Clone)]
@@ -35,15 +38,6 @@ pub struct ScanRules {
     pub never_enter: Vec<(DeviceId, u64)>,
     /// File systems made up by the kernel, by device; never entered either.
     pub pseudo: Vec<DeviceId>,
-}
-
-/// A directory to be scanned that no selected directory contains.
-#[derive(Debug, Clone)]
-pub struct Root {
-    /// Its path on this system.
-    pub native: PathBuf,
-    /// Its path in the archive.
-    pub path: ArchivePath,
 }
 
 /// One directory with everything in it.
@@ -72,6 +66,8 @@ pub struct Listed {
     pub stat: io::Result<Stat>,
     /// For a directory: whether what is in it will follow.
     pub enter: Enter,
+    /// It is not selected, but leads to a root.
+    pub implied: bool,
 }
 
 /// Whether a directory's content is scanned.
@@ -87,15 +83,4 @@ pub enum Enter {
     Pseudo,
     /// BackStore's own: a vault, a cache, a mount.
     Own,
-}
-
-/// What the root itself is.
-#[derive(Debug)]
-pub struct RootStat {
-    /// The root.
-    pub root: Root,
-    /// Its metadata.
-    pub stat: FullStat,
-    /// Its directory, if it is one.
-    pub directory: Option<Arc<Directory>>,
 }

@@ -161,3 +161,21 @@ mod tests {
         ChildTest::wait_to_be_killed();
     }
 }
+
+#[cfg(all(test, windows))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_refused_and_a_later_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let lock = Lock::acquire(&path).unwrap();
+        let held = Lock::acquire(&path).unwrap_err();
+        // Windows does not let a locked file be read; Wine does.
+        let is_this_or_unknown = |holder: Option<u32>| holder.is_none_or(|pid| pid == std::process::id());
+        assert!(matches!(held, LockError::Held { holder, .. } if is_this_or_unknown(holder)), "{held:?}");
+        drop(lock);
+        Lock::acquire(&path).unwrap();
+    }
+}

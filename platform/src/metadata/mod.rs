@@ -106,7 +106,9 @@ pub fn attributes(subject: Subject<'_>, stat: &Stat) -> u32 {
         Subject::File(file) => linux::inode_flags(file),
         #[cfg(target_os = "linux")]
         Subject::Directory(directory) => linux::inode_flags(directory),
-        _ => stat.attributes,
+        #[cfg(not(target_os = "linux"))]
+        Subject::File(_) | Subject::Directory(_) => stat.attributes,
+        Subject::Named(..) => stat.attributes,
     }
 }
 

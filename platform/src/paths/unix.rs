@@ -57,6 +57,11 @@ pub fn name_to_native(name: &[u8]) -> Result<Cow<'_, OsStr>, PathError> {
     }
 }
 
+/// Any archived text as this system's, to be matched against patterns: exact.
+pub fn text_to_native(text: &[u8]) -> Cow<'_, OsStr> {
+    Cow::Borrowed(OsStr::from_bytes(text))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;

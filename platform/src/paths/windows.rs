@@ -40,9 +40,53 @@ pub fn name_to_native(name: &[u8]) -> Result<Cow<'_, OsStr>, PathError> {
     wide(name).map(Cow::Owned)
 }
 
+/// Any archived text as this system's, to be matched against patterns; what is not UTF-8 becomes replacement characters.
+pub fn text_to_native(text: &[u8]) -> Cow<'_, OsStr> {
+    match String::from_utf8_lossy(text) {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_ref()),
+        Cow::Owned(text) => Cow::Owned(text.into()),
+    }
+}
+
 fn wide(text: &[u8]) -> Result<OsString, PathError> {
     match wtf8::to_wide(text) {
         Some(wide) => Ok(OsString::from_wide(&wide)),
         None => Err(PathError::NotAName { name: text.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archive_and_back() {
+        for path in [r"C:\", r"C:\Users\alice\file.txt", r"\\nas\data\x", r"\\?\D:\name. \x"] {
+            let archived = to_archive(Path::new(path)).unwrap();
+            let native = to_native(&archived).unwrap();
+            assert!(native.to_str().unwrap().starts_with(r"\\?\"), "{native:?}");
+            assert_eq!(to_archive(&native).unwrap(), archived);
+        }
+        let unpaired = OsString::from_wide(&[0x61, 0xD83D, 0x62]);
+        let archived = to_archive(&Path::new(r"C:\").join(&unpaired)).unwrap();
+        assert_eq!(archived.name(), b"a\xED\xA0\xBDb");
+        assert_eq!(to_native(&archived).unwrap().file_name(), Some(&*unpaired));
+    }
+
+    #[test]
+    fn what_has_no_counterpart_is_refused() {
+        assert!(matches!(to_archive(Path::new("a")), Err(PathError::NotAbsolute { .. })));
+        assert!(matches!(to_native(&ArchivePath::unix_root()), Err(PathError::Foreign { .. })));
+        let stream = ArchivePath::root(b"C:").unwrap().join(b"file:stream").unwrap();
+        assert!(matches!(to_native(&stream), Err(PathError::NotAName { .. })));
+        assert!(matches!(name_to_native(b"..\\x"), Err(PathError::NotAName { .. })));
+        assert!(matches!(name_to_native(b"\xff"), Err(PathError::NotAName { .. })));
+    }
+
+    #[test]
+    fn absolute_paths_have_no_dots() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(super::super::absolute(Path::new(r".\x\..\y")).unwrap(), here.join("y"));
+        assert_eq!(super::super::absolute(Path::new(r"C:\a\..\..\b")).unwrap(), Path::new(r"C:\b"));
     }
 }

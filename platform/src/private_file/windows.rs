@@ -29,3 +29,22 @@ pub(super) fn make_private_directory(path: &Path) -> io::Result<()> {
 pub(super) fn sync_folder_of(_path: &Path) -> io::Result<Durability> {
     Ok(Durability::NameNotSynced)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_what_it_is_worth_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a").join("key");
+        for secret in [&b"first"[..], b"second"] {
+            let written = write_secret(&path, secret).unwrap();
+            let expected = Written { durability: Durability::NameNotSynced, privacy: Privacy::AsItsFolder };
+            assert_eq!(written, expected);
+            assert_eq!(&read_secret(&path, 100).unwrap()[..], secret);
+        }
+        assert!(matches!(read_secret(&path, 3), Err(PrivateFileError::TooLarge { .. })));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+}

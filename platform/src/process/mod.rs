@@ -38,6 +38,14 @@ pub fn lower_priority() -> io::Result<()> {
     host::lower_priority()
 }
 
+/// A command line as the user's shell would run it.
+pub fn shell(command: &str) -> std::process::Command {
+    let [shell, flag] = host::SHELL;
+    let mut shell = std::process::Command::new(shell);
+    shell.args([flag, command]);
+    shell
+}
+
 /// Whether it runs as root or, where that is known, as administrator; nothing where it is not known.
 pub fn is_privileged() -> Option<bool> {
     host::is_privileged()

@@ -8,6 +8,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+/// The shell, and what makes it run one command line.
+pub(super) const SHELL: [&str; 2] = ["sh", "-c"];
+
 pub(super) fn raise_file_limit() -> io::Result<Option<u64>> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.unwrap_or(OPEN_FILES_WITHOUT_MAXIMUM).min(OPEN_FILES_WITHOUT_MAXIMUM);

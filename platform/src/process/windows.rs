@@ -7,6 +7,9 @@ use std::process::Command;
 
 use crate::Unsupported;
 
+/// The shell, and what makes it run one command line.
+pub(super) const SHELL: [&str; 2] = ["cmd", "/C"];
+
 pub(super) fn raise_file_limit() -> io::Result<Option<u64>> {
     Ok(None)
 }

@@ -30,9 +30,11 @@ use backstore_protocol::path::check_name;
 #[cfg(unix)]
 pub use host::ListBuffer;
 #[cfg(unix)]
-pub use unix::{Directory, full_stat_file, stat_file};
+pub(crate) use unix::stat_handle;
+#[cfg(unix)]
+pub use unix::{Directory, full_stat_file, read_at, stat_file};
 #[cfg(windows)]
-pub use windows::{Directory, ListBuffer, full_stat_file, stat_file};
+pub use windows::{Directory, ListBuffer, full_stat_file, read_at, stat_file};
 
 /// A file system as `stat` numbers it. The number may differ after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -30,6 +30,11 @@ impl Directory {
         Ok(Self { handle, is_listed: false })
     }
 
+    /// A directory that has been opened elsewhere.
+    pub(crate) fn from_handle(handle: OwnedFd) -> Self {
+        Self { handle, is_listed: false }
+    }
+
     /// Opens the directory `name` in this one.
     pub fn open_child(&self, name: &[u8]) -> io::Result<Self> {
         Ok(Self { handle: open_directory(&self.handle, component(name)?)?, is_listed: false })
@@ -84,9 +89,19 @@ impl AsFd for Directory {
     }
 }
 
+/// Reads from byte `offset` on, wherever the file stands; 0 at the end.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
 /// Metadata of an open file.
 pub fn stat_file(file: &File) -> io::Result<Stat> {
     Ok(host::from_native(&fstat(file)?)?)
+}
+
+/// Metadata of what a handle names.
+pub(crate) fn stat_handle(handle: BorrowedFd<'_>) -> Result<Stat, Errno> {
+    host::from_native(&fstat(handle)?)
 }
 
 /// All metadata of an open file.

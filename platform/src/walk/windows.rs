@@ -88,6 +88,11 @@ impl Directory {
     }
 }
 
+/// Reads from byte `offset` on, wherever the file stands; 0 at the end.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+}
+
 /// Metadata of an open file.
 pub fn stat_file(file: &File) -> io::Result<Stat> {
     Ok(stat(&file.metadata()?))
@@ -146,3 +151,58 @@ fn time(ticks: u64) -> Time {
 const SHARE_READ_WRITE_DELETE: u32 = 7;
 const OPEN_REPARSE_POINT: u32 = 0x0020_0000;
 const SEQUENTIAL_SCAN: u32 = 0x0800_0000;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::machine::time_from;
+
+    #[test]
+    fn a_tree_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "four").unwrap();
+        fs::create_dir(folder.path().join("Über")).unwrap();
+        let mut directory = Directory::open(folder.path()).unwrap();
+        let mut names = Vec::new();
+        let listed = directory.list(&mut ListBuffer::default(), |listed| {
+            names.push((listed.name.to_vec(), listed.kind));
+            Ok(())
+        });
+        listed.unwrap();
+        names.sort();
+        let expected =
+            [(b"file".to_vec(), Some(Kind::File)), ("Über".as_bytes().to_vec(), Some(Kind::Directory))];
+        assert_eq!(names, expected);
+        let stat = directory.stat(b"file").unwrap();
+        assert_eq!((stat.kind, stat.size), (Kind::File, 4));
+        assert_eq!(
+            stat.mtime,
+            time_from(fs::metadata(folder.path().join("file")).unwrap().modified().unwrap())
+        );
+        let mut file = directory.open_file(b"file").unwrap();
+        assert!(stat_file(&file).unwrap().is_unchanged_since(&stat));
+        let mut content = String::new();
+        file.read_to_string(&mut content).unwrap();
+        assert_eq!(content, "four");
+        assert!(directory.open_child("Über".as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn names_do_not_leave_their_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        for name in [&b".."[..], b"a/b", br"..\x", b"C:", b"file:stream", b""] {
+            assert_eq!(directory.stat(name).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{name:?}");
+            assert_eq!(
+                directory.open_file(name).unwrap_err().kind(),
+                io::ErrorKind::InvalidInput,
+                "{name:?}"
+            );
+        }
+        assert_eq!(directory.stat(b"none").unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::write(folder.path().join("file"), "x").unwrap();
+        assert!(directory.open_child(b"file").is_err());
+    }
+}

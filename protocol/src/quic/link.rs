@@ -55,6 +55,10 @@ impl Stream for QuicStream {
             Err(error) => Err(LinkError::Lost(error.to_string())),
         }
     }
+
+    async fn given_up(&mut self) {
+        let _ = self.send.stopped().await;
+    }
 }
 
 impl Drop for QuicStream {

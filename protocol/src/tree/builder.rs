@@ -88,6 +88,8 @@ pub struct TreeBuilder {
     /// Open nodes of levels 1, 2, …
     inner: Vec<Open<Child>>,
     built: Vec<Built>,
+    /// Entries and bytes of the whole tree, once it is complete.
+    totals: (u64, u64),
 }
 
 impl TreeBuilder {
@@ -97,7 +99,14 @@ impl TreeBuilder {
     }
 
     pub(super) fn with_boundaries(keys: &IdKeys, boundaries: Boundaries) -> Self {
-        Self { boundaries, keys: keys.clone(), leaf: Open::new(), inner: Vec::new(), built: Vec::new() }
+        Self {
+            boundaries,
+            keys: keys.clone(),
+            leaf: Open::new(),
+            inner: Vec::new(),
+            built: Vec::new(),
+            totals: (0, 0),
+        }
     }
 
     /// Appends an entry; its key is greater than all before.
@@ -146,6 +155,11 @@ impl TreeBuilder {
         std::mem::take(&mut self.built)
     }
 
+    /// How many entries the tree has and the sizes of all its files, once it is complete.
+    pub fn totals(&self) -> (u64, u64) {
+        self.totals
+    }
+
     /// Completes the tree. The last nodes are there to be taken.
     pub fn finish(&mut self) -> Root {
         let nothing_above = self.inner.iter().all(|open| open.items.is_empty());
@@ -164,10 +178,12 @@ impl TreeBuilder {
             }
             if let ([(_, only)], false) = (&items[..], above) {
                 // A level of one node is the root.
+                self.totals = (only.entries, only.bytes);
                 return Root { node: only.node, level: level as u8 - 1 };
             }
             let (key, child) = self.build_inner(level as u8, items);
             if !above {
+                self.totals = (child.entries, child.bytes);
                 return Root { node: child.node, level: level as u8 };
             }
             self.push_child(level as u8 + 1, key, child);
@@ -178,6 +194,7 @@ impl TreeBuilder {
     fn end_leaf_as_last(&mut self) -> Root {
         let items = self.leaf.take();
         let (key, child) = self.build_leaf(&items);
+        self.totals = (child.entries, child.bytes);
         let root = Root { node: child.node, level: 0 };
         if let Some(key) = key
             && self.inner.iter().any(|open| !open.items.is_empty())

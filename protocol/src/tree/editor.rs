@@ -103,6 +103,11 @@ impl<R: NodeReader> TreeEditor<R> {
         Ok(self.builder.finish())
     }
 
+    /// How many entries the tree has and the sizes of all its files, once it is complete.
+    pub fn totals(&self) -> (u64, u64) {
+        self.builder.totals()
+    }
+
     /// Nodes completed since the last call, children before parents; nodes taken over from the basis are not among them.
     pub fn take_built(&mut self) -> Vec<Built> {
         self.builder.take_built()
@@ -148,7 +153,7 @@ impl<R: NodeReader> TreeEditor<R> {
             };
             let level = rest.items.node().level();
             let before_end = end.is_none_or(|end| key[..] < *end);
-            if before_end && !keep {
+            if (before_end && !keep) || self.reader.is_lost(&child.node) {
                 self.rest_mut()?.advance::<R::Error>()?;
             } else if before_end && self.splits_as_before(level, key) {
                 let key = key.clone();
@@ -169,8 +174,9 @@ impl<R: NodeReader> TreeEditor<R> {
         let is_last = self.rest.iter().rev().enumerate().all(|(above, rest)| {
             if above == 0 { rest.items.next_index() == rest.items.node().len() } else { rest.ahead.is_none() }
         });
-        // The last node of a level ends without a boundary, and may have one item only.
+        // The last node of a level ends without a boundary, and may have one item only. Below an inner node may be one that is lost.
         !is_last
+            && (level == 1 || !self.reader.has_lost())
             && self.builder.is_aligned_below(level)
             && (0..level).all(|below| self.boundaries.ends_after(below, key))
     }

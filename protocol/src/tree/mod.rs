@@ -32,6 +32,16 @@ pub trait NodeReader {
     /// The tree node with this id.
     fn node(&self, id: &ObjectId) -> Result<Arc<Node>, Self::Error>;
 
+    /// Whether any node of the tree is known to be lost.
+    fn has_lost(&self) -> bool {
+        false
+    }
+
+    /// Whether this node is known to be lost. An editor leaves it and all below it out, so that whoever still has the files puts them again.
+    fn is_lost(&self, _id: &ObjectId) -> bool {
+        false
+    }
+
     /// A hint that these nodes are likely to be asked for soon, in this order.
     fn soon(&self, _ids: &[ObjectId]) {}
 }
@@ -41,6 +51,14 @@ impl<R: NodeReader + ?Sized> NodeReader for &R {
 
     fn node(&self, id: &ObjectId) -> Result<Arc<Node>, Self::Error> {
         (**self).node(id)
+    }
+
+    fn has_lost(&self) -> bool {
+        (**self).has_lost()
+    }
+
+    fn is_lost(&self, id: &ObjectId) -> bool {
+        (**self).is_lost(id)
     }
 
     fn soon(&self, ids: &[ObjectId]) {

@@ -26,6 +26,7 @@ fn keys() -> IdKeys {
 struct Store {
     nodes: RefCell<HashMap<ObjectId, Arc<Node>>>,
     reads: RefCell<usize>,
+    lost: RefCell<Vec<ObjectId>>,
 }
 
 impl Store {
@@ -49,7 +50,16 @@ impl NodeReader for Store {
 
     fn node(&self, id: &ObjectId) -> Result<Arc<Node>, Malformed> {
         *self.reads.borrow_mut() += 1;
-        self.nodes.borrow().get(id).cloned().ok_or(Malformed { what: "absent node", offset: 0 })
+        let node = self.nodes.borrow().get(id).cloned();
+        node.filter(|_| !self.is_lost(id)).ok_or(Malformed { what: "absent node", offset: 0 })
+    }
+
+    fn has_lost(&self) -> bool {
+        !self.lost.borrow().is_empty()
+    }
+
+    fn is_lost(&self, id: &ObjectId) -> bool {
+        self.lost.borrow().contains(id)
     }
 }
 
@@ -307,11 +317,43 @@ fn an_edit_rewrites_one_leaf_and_its_ancestors() {
     let mut expected = map;
     expected.insert(key, entry);
     assert_eq!(edited, build_for_real(&store, &expected).0);
+    assert_eq!(editor.totals(), (30_000, 30_000_000));
 
     *store.reads.borrow_mut() = 0;
     let mut diff = Diff::new(&store, root, edited).unwrap();
     assert!(diff.next_difference().unwrap().is_some() && diff.next_difference().unwrap().is_none());
     assert!(*store.reads.borrow() <= 8, "{} reads", store.reads.borrow());
+}
+
+/// A damaged leaf: the cursor steps over it with an error, and putting its entries again gives the very same tree.
+#[test]
+fn a_lost_leaf_is_made_again() {
+    let store = Store::default();
+    let map = many(30_000);
+    let (root, _) = build_for_real(&store, &map);
+    let leaf = {
+        let mut cursor = Cursor::seek(&store, root, map.keys().nth(9_000).unwrap()).unwrap();
+        cursor.next_entry().unwrap();
+        cursor.place().0
+    };
+    store.lost.borrow_mut().push(leaf);
+    let mut cursor = Cursor::start(&store, root).unwrap();
+    let (mut seen, mut errors) = (Map::new(), 0);
+    loop {
+        match cursor.next_entry() {
+            Ok(Some(entry)) => drop(seen.insert(cursor.key().to_vec(), entry)),
+            Ok(None) => break,
+            Err(_) => errors += 1,
+        }
+    }
+    assert_eq!(errors, 1);
+    assert!((1..1100).contains(&(map.len() - seen.len())));
+    let mut editor = TreeEditor::from_basis(&store, &keys(), root).unwrap();
+    for (key, entry) in map.iter().filter(|(key, _)| !seen.contains_key(*key)) {
+        editor.put(key.clone(), entry.clone()).unwrap();
+    }
+    assert_eq!(editor.finish().unwrap(), root);
+    assert!(editor.take_built().iter().any(|built| built.id == leaf));
 }
 
 #[test]
@@ -357,7 +399,10 @@ fn an_entry_is_found_again_at_its_place() {
     let mut cursor = Cursor::seek(&store, root, key).unwrap();
     assert_eq!(cursor.next_entry().unwrap().as_ref(), Some(entry));
     let (leaf, index) = cursor.place();
-    assert_eq!(Items::at(store.node(&leaf).unwrap(), index).unwrap().read_entry().unwrap().as_ref(), Some(entry));
+    assert_eq!(
+        Items::at(store.node(&leaf).unwrap(), index).unwrap().read_entry().unwrap().as_ref(),
+        Some(entry)
+    );
     let end = Items::at(store.node(&leaf).unwrap(), NODE_ITEMS_MAX).unwrap().read_entry();
     assert_eq!(end.unwrap(), None);
 }

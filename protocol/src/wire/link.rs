@@ -40,6 +40,9 @@ pub trait Stream: Send + 'static {
 
     /// The next bytes, some at a time; nothing once the other side has finished.
     fn receive(&mut self) -> impl Future<Output = Result<Option<Bytes>, LinkError>> + Send;
+
+    /// Waits until the other side wants nothing more, or is gone.
+    fn given_up(&mut self) -> impl Future<Output = ()> + Send;
 }
 
 /// Frames over a stream.
@@ -70,6 +73,11 @@ impl<S: Stream> Frames<S> {
     /// Says that no more frames will be sent.
     pub fn finish(&mut self) -> Result<(), LinkError> {
         self.stream.finish()
+    }
+
+    /// Waits until the other side wants nothing more, or is gone.
+    pub async fn given_up(&mut self) {
+        self.stream.given_up().await;
     }
 
     /// The next frame; nothing if the other side has finished between two frames.

@@ -502,7 +502,7 @@ pub struct Get {}
 message!(45, Get, |_this, tail| is_id_list(tail));
 
 /// Some of the objects asked for. Tail as in [`Put`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Objects {
     /// The objects, in the order of the tail.
     pub items: Vec<ObjectItem>,

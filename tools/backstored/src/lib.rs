@@ -1,1 +1,13 @@
-//! Not yet.
+//! The server: takes connections, knows which account a device belongs to, and puts sessions over the vault.
+//!
+//! [`serve`] is the program's main use. [`connection`] is one client from hello to goodbye, [`operations`] what each of its streams may ask,
+//! [`service`] what all connections share. The vault blocks, so it is called off the threads that drive the network. What a client can make the server
+//! hold in memory is bounded by the windows of its connection and by [`service::Budget`] over all of them.
+
+pub mod cli;
+pub mod connection;
+pub mod identity;
+pub mod local;
+pub mod operations;
+pub mod serve;
+pub mod service;

@@ -116,6 +116,12 @@ pub enum VaultError {
         /// Which.
         id: ObjectId,
     },
+    /// A row of the registry is not what the registry writes.
+    #[error("the registry of accounts is damaged: {source}")]
+    Registry {
+        /// What is wrong.
+        source: backstore_protocol::codec::Malformed,
+    },
     /// The vault was opened to read.
     #[error("the vault is open for reading alone")]
     ReadOnly,
@@ -187,6 +193,7 @@ impl VaultError {
             | Self::Quota { .. }
             | Self::Fenced { .. }
             | Self::NotFound { .. }
+            | Self::Registry { .. }
             | Self::ReadOnly
             | Self::Disk { .. } => Recovery::GiveUp,
         }
@@ -238,7 +245,7 @@ impl From<VaultError> for StoreError {
             VaultError::LogMoved { .. } => {
                 Self::Refused { reason: Refusal::NotEnrolled, detail: error.to_string() }
             }
-            VaultError::ReadOnly | VaultError::Closed => {
+            VaultError::Registry { .. } | VaultError::ReadOnly | VaultError::Closed => {
                 Self::Refused { reason: Refusal::StorageFailed, detail: error.to_string() }
             }
         }

@@ -9,6 +9,8 @@ pub struct AccountNumber(u64);
 impl AccountNumber {
     /// What belongs to no account.
     pub(crate) const VAULT: Self = Self(0);
+    /// The first account of a vault; in a folder the only one.
+    pub const FIRST: Self = Self(1);
 
     /// The account with this number, if it can have one.
     pub const fn new(number: u64) -> Option<Self> {

@@ -17,6 +17,7 @@ mod options;
 mod pack;
 mod receipt;
 mod recover;
+pub mod registry;
 mod slot;
 mod superblock;
 #[cfg(test)]

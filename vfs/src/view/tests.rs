@@ -9,6 +9,7 @@ use super::*;
 use crate::objects::ReaderOptions;
 use crate::random_tree::{File, any_tree, build};
 use crate::test_archive::TestArchive;
+use backstore_protocol::path::child_key;
 
 fn view(archive: &TestArchive, root: Root) -> View {
     View::new(ObjectReader::new(archive.source(), archive.keys(), &ReaderOptions::default()).unwrap(), root)

@@ -35,6 +35,16 @@ impl Account {
     /// [`VaultError::LogMoved`] if there are more or fewer entries, [`VaultError::TooLarge`], or what
     /// [`crate::Control::put_all`] returns.
     pub fn append_log(&self, first: u64, entries: &[&[u8]]) -> Result<(), VaultError> {
+        self.append_log_with(first, entries, Vec::new())
+    }
+
+    /// The same together with other changes of the control state, all or none.
+    pub(crate) fn append_log_with(
+        &self,
+        first: u64,
+        entries: &[&[u8]],
+        changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    ) -> Result<(), VaultError> {
         let _guard = self.core.lock_commits();
         let length = self.log(0)?.len() as u64;
         if length != first {
@@ -52,7 +62,7 @@ impl Account {
             let key = [self.log_prefix(), number.to_be_bytes().to_vec()].concat();
             (key, Some(entry.to_vec()))
         });
-        Control::new(self.core.clone()).put_all(numbered)
+        Control::new(self.core.clone()).put_all(changes.into_iter().chain(numbered))
     }
 
     fn log_prefix(&self) -> Vec<u8> {

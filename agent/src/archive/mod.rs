@@ -1,0 +1,267 @@
+//! The account's archive at its destination, opened with this device's keys: what every command but `login` starts from.
+
+mod snapshots;
+mod times;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backstore_platform::machine::Machine;
+use backstore_protocol::account_log::{AccountState, LogError};
+use backstore_protocol::ids::{AccountId, DeviceId, DomainId, LogHash};
+use backstore_protocol::keys::Keys;
+use backstore_protocol::quic::{ClientOptions, Connecting, QuicDestination};
+use backstore_protocol::snapshot::HeaderError;
+use backstore_protocol::store::{Destination, Source, StoreError};
+use backstore_vault::{Access, AccountNumber, FolderDestination, OpenOptions, Vault, VaultError};
+use backstore_vfs::objects::{ObjectReader, ReadError, ReaderOptions};
+
+pub use snapshots::{LineageSummary, OpenedSnapshot, Snapshots};
+pub use times::{Moment, TimeError};
+
+use crate::home::{AccountFile, Config, DeviceSecrets, Home, HomeError};
+
+/// The archive of this device's account.
+pub struct Archive {
+    /// Reads snapshots and objects.
+    pub source: Arc<dyn Source>,
+    /// Writes them; nothing when it was opened to read.
+    pub destination: Option<Arc<dyn Destination>>,
+    /// The account's keys.
+    pub keys: Arc<Keys>,
+    /// The account.
+    pub account: AccountId,
+    /// Scope of its ids.
+    pub domain: DomainId,
+    /// This device.
+    pub device: DeviceId,
+    /// Its secrets.
+    pub secrets: DeviceSecrets,
+    /// Who may sign what.
+    pub log: AccountState,
+    /// The destination as people know it.
+    pub place: String,
+    /// The folder of the vault, if it is in one.
+    pub folder: Option<PathBuf>,
+    /// Opened objects.
+    pub reader: Arc<ObjectReader>,
+    vault: Option<Arc<Vault>>,
+}
+
+/// Why an archive cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// A file of the agent's own.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The destination.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The account log does not hold.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The destination has gone back to an older state of the account.
+    #[error(
+        "{place} shows an older or another history of this account than it did before: it has lost data or is not to be trusted"
+    )]
+    RolledBack {
+        /// The destination.
+        place: String,
+    },
+    /// Another vault is in the folder.
+    #[error("{} holds another vault than the one this computer was enrolled with", path.display())]
+    AnotherVault {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A snapshot is not what it should be.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// A snapshot was made by a device the account does not know.
+    #[error("a snapshot was made by device {0}, which the account does not know")]
+    UnknownDevice(DeviceId),
+    /// Something of the archive cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A time that says nothing.
+    #[error(transparent)]
+    Time(#[from] TimeError),
+    /// There is no such backup set.
+    #[error("there is no backup set {name:?} in the archive")]
+    NoSuchSet {
+        /// What was asked for.
+        name: String,
+    },
+    /// There are several backup sets, and none was named.
+    #[error("there are several backup sets; name one with --set: {names}")]
+    WhichSet {
+        /// Their names.
+        names: String,
+    },
+    /// There is no snapshot at or before a time.
+    #[error("backup set {set:?} has no snapshot {when}")]
+    NoSuchSnapshot {
+        /// The set.
+        set: String,
+        /// Which was asked for.
+        when: String,
+    },
+    /// Nothing has been backed up yet.
+    #[error("nothing has been backed up yet")]
+    Empty,
+    /// Threads could not be started.
+    #[error("cannot start threads")]
+    Threads(#[source] std::io::Error),
+}
+
+impl From<VaultError> for ArchiveError {
+    fn from(error: VaultError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// What an archive is opened for.
+#[derive(Debug, Clone)]
+pub struct ArchiveOptions {
+    /// To write or to read.
+    pub access: Access,
+    /// How objects are read.
+    pub reader: ReaderOptions,
+}
+
+impl ArchiveOptions {
+    /// For reading much.
+    pub fn read() -> Self {
+        Self { access: Access::Read, reader: ReaderOptions::default() }
+    }
+
+    /// For a backup, which reads little but nodes.
+    pub fn write() -> Self {
+        let reader = ReaderOptions {
+            node_cache_bytes: 8 << 20,
+            data_cache_bytes: 2 << 20,
+            ahead_bytes_max: 1 << 20,
+            open_threads: 1,
+            reads_max: 2,
+            ..ReaderOptions::default()
+        };
+        Self { access: Access::Write, reader }
+    }
+}
+
+impl Archive {
+    /// Opens the archive that this computer is enrolled with.
+    pub fn open(
+        home: &Home,
+        machine: &Arc<dyn Machine>,
+        options: &ArchiveOptions,
+    ) -> Result<Self, ArchiveError> {
+        let file = AccountFile::load(home)?.ok_or(HomeError::NotEnrolled)?;
+        let secrets = DeviceSecrets::load(home)?.ok_or(HomeError::NotEnrolled)?;
+        let account = file.account_id(home)?;
+        let keyring = secrets.load_keyring(home, account)?;
+        let keys = Arc::new(keyring.keys());
+        let mut vault = None;
+        let mut folder = None;
+        let (source, destination): (Arc<dyn Source>, Option<Arc<dyn Destination>>) =
+            if let Some((path, id, number)) = file.destination.as_folder(home)? {
+                home.prepare()?;
+                let index = home.index_path();
+                let opened = Vault::open(OpenOptions::folder(
+                    path.clone(),
+                    index,
+                    options.access,
+                    Arc::clone(machine),
+                ))?;
+                if opened.id() != id {
+                    return Err(ArchiveError::AnotherVault { path });
+                }
+                let opened = Arc::new(opened);
+                let number = AccountNumber::new(number).unwrap_or(AccountNumber::FIRST);
+                let destination =
+                    Arc::new(FolderDestination::new(Arc::clone(&opened), number, secrets.device()));
+                vault = Some(opened);
+                folder = Some(path);
+                let writes = options.access == Access::Write;
+                (destination.clone(), writes.then_some(destination as Arc<dyn Destination>))
+            } else {
+                let destination = Arc::new(connect(home, &file, &secrets)?);
+                (destination.clone(), Some(destination as Arc<dyn Destination>))
+            };
+        let reader = ObjectReader::new(Arc::clone(&source), (*keys).clone(), &options.reader)
+            .map_err(ArchiveError::Threads)?;
+        let place = file.destination.to_string();
+        let log = Self::read_log(home, &*source, file, &place)?;
+        Ok(Self {
+            source,
+            destination,
+            keys,
+            account,
+            domain: keyring.domain(),
+            device: secrets.device(),
+            secrets,
+            log,
+            place,
+            folder,
+            reader,
+            vault,
+        })
+    }
+
+    /// Newest entry of the account log.
+    pub fn log_head(&self) -> LogHash {
+        self.log.head
+    }
+
+    /// Closes it; a vault in a folder is then ready to be read at once by whoever opens it next.
+    pub fn close(self) -> Result<(), ArchiveError> {
+        let Self { vault, source, destination, reader, .. } = self;
+        drop((source, destination, reader));
+        match vault.map(Arc::try_unwrap) {
+            Some(Ok(vault)) => Ok(vault.close()?),
+            // Somebody still reads; nothing that was acknowledged depends on closing.
+            Some(Err(_)) | None => Ok(()),
+        }
+    }
+
+    /// Reads the account log and compares it with what was seen of it before.
+    fn read_log(
+        home: &Home,
+        source: &dyn Source,
+        mut file: AccountFile,
+        place: &str,
+    ) -> Result<AccountState, ArchiveError> {
+        let stored = source.account_log(0)?;
+        let mut log = AccountState::default();
+        let mut is_known = file.log_length == 0;
+        for entry in &stored {
+            log.append(entry)?;
+            is_known |= log.length == file.log_length && log.head.to_string() == file.log_head;
+        }
+        if !is_known {
+            return Err(ArchiveError::RolledBack { place: place.to_owned() });
+        }
+        if log.length > file.log_length {
+            (file.log_length, file.log_head) = (log.length, log.head.to_string());
+            file.save(home)?;
+        }
+        Ok(log)
+    }
+}
+
+fn connect(
+    home: &Home,
+    file: &AccountFile,
+    secrets: &DeviceSecrets,
+) -> Result<QuicDestination, ArchiveError> {
+    let (server, fingerprint) = file.destination.as_server(home)?.ok_or(HomeError::NotEnrolled)?;
+    let patience = Config::load(home).map_or(60, |config| config.upload.retry_seconds);
+    let connecting = Connecting { server, fingerprint, identity: secrets.identity() };
+    let options = ClientOptions {
+        connecting,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        patience: Duration::from_secs(patience),
+    };
+    Ok(QuicDestination::new(options)?)
+}

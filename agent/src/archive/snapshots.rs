@@ -1,0 +1,180 @@
+//! Snapshots of the archive, verified and opened.
+
+use std::sync::Arc;
+
+use backstore_protocol::ids::{LineageId, SnapshotId};
+use backstore_protocol::snapshot::{Body, Header};
+use backstore_protocol::store::{LineageInfo, StoredSnapshot};
+use backstore_vfs::view::View;
+
+use super::times::Moment;
+use super::{Archive, ArchiveError};
+
+/// A snapshot whose signature was checked, with its body.
+#[derive(Debug, Clone)]
+pub struct OpenedSnapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its header.
+    pub header: Header,
+    /// Its body.
+    pub body: Body,
+    /// When it arrived, by the destination's clock.
+    pub received_at: i64,
+    /// Something it needs is damaged.
+    pub is_damaged: bool,
+}
+
+/// A lineage and what its newest snapshot says of it.
+#[derive(Debug, Clone)]
+pub struct LineageSummary {
+    /// What the destination knows.
+    pub info: LineageInfo,
+    /// Its newest snapshot.
+    pub head: OpenedSnapshot,
+    /// The name of the device that made it.
+    pub device_name: String,
+}
+
+/// Snapshots of one lineage, newest first, a page at a time.
+pub struct Snapshots<'a> {
+    archive: &'a Archive,
+    lineage: LineageId,
+    before: u64,
+    page: std::vec::IntoIter<StoredSnapshot>,
+    is_done: bool,
+}
+
+/// Snapshots asked for at once.
+const PAGE: usize = 128;
+
+impl Archive {
+    /// All lineages of the account, by the name of their set.
+    pub fn lineages(&self) -> Result<Vec<LineageSummary>, ArchiveError> {
+        let mut lineages = Vec::new();
+        for info in self.source.lineages()? {
+            let newest = self.source.snapshots(info.lineage, u64::MAX, 1)?;
+            let Some(newest) = newest.into_iter().next() else { continue };
+            let head = self.open_snapshot(&newest)?;
+            let device = self.log.device(head.header.device);
+            let device_name =
+                device.map_or_else(|| head.header.device.to_string(), |device| device.name.clone());
+            lineages.push(LineageSummary { info, head, device_name });
+        }
+        lineages.sort_by(|a, b| (&a.head.body.set, &a.device_name).cmp(&(&b.head.body.set, &b.device_name)));
+        Ok(lineages)
+    }
+
+    /// The lineage of a set: by name, or the only one; of this device unless another is named.
+    pub fn lineage(&self, set: Option<&str>, device: Option<&str>) -> Result<LineageSummary, ArchiveError> {
+        let all = self.lineages()?;
+        if all.is_empty() {
+            return Err(ArchiveError::Empty);
+        }
+        let is_device = |summary: &LineageSummary| match device {
+            Some(name) => summary.device_name == name || summary.head.header.device.to_string() == name,
+            None => summary.head.header.device == self.device,
+        };
+        let mut fitting: Vec<_> = all
+            .iter()
+            .filter(|summary| is_device(summary) && set.is_none_or(|set| summary.head.body.set == set))
+            .collect();
+        if fitting.is_empty() && device.is_none() {
+            // Nothing of this computer: those of others, as after it was replaced.
+            fitting =
+                all.iter().filter(|summary| set.is_none_or(|set| summary.head.body.set == set)).collect();
+        }
+        match fitting[..] {
+            [one] => Ok(one.clone()),
+            [] => Err(ArchiveError::NoSuchSet { name: set.or(device).unwrap_or_default().to_owned() }),
+            _ => {
+                let name = |summary: &&LineageSummary| {
+                    format!("{} (of {})", summary.head.body.set, summary.device_name)
+                };
+                Err(ArchiveError::WhichSet { names: fitting.iter().map(name).collect::<Vec<_>>().join(", ") })
+            }
+        }
+    }
+
+    /// The snapshots of a lineage, newest first.
+    pub fn snapshots(&self, lineage: LineageId) -> Snapshots<'_> {
+        Snapshots { archive: self, lineage, before: u64::MAX, page: Vec::new().into_iter(), is_done: false }
+    }
+
+    /// The newest snapshot of a lineage at or before a moment, or the one with an id.
+    pub fn snapshot_at(
+        &self,
+        summary: &LineageSummary,
+        when: &Moment,
+    ) -> Result<OpenedSnapshot, ArchiveError> {
+        for stored in self.snapshots(summary.info.lineage) {
+            let stored = stored?;
+            let (id, header) = (stored.id, self.verify(&stored)?);
+            if when.fits(&id, header.started_at, stored.received_at) {
+                return self.open_verified(&stored, header);
+            }
+        }
+        Err(ArchiveError::NoSuchSnapshot { set: summary.head.body.set.clone(), when: when.to_string() })
+    }
+
+    /// A snapshot's tree.
+    pub fn view(&self, snapshot: &OpenedSnapshot) -> View {
+        View::new(Arc::clone(&self.reader), snapshot.header.root)
+    }
+
+    /// Checks who signed a header.
+    pub fn verify(&self, stored: &StoredSnapshot) -> Result<Header, ArchiveError> {
+        let header =
+            Header::decode(&stored.header).map_err(backstore_protocol::snapshot::HeaderError::from)?;
+        let device = self.log.device(header.device).ok_or(ArchiveError::UnknownDevice(header.device))?;
+        if header.account != self.account {
+            return Err(backstore_protocol::snapshot::HeaderError::Signature(header.device).into());
+        }
+        header.verify(&stored.header, &device.sign)?;
+        Ok(header)
+    }
+
+    /// Verifies and opens a snapshot.
+    pub fn open_snapshot(&self, stored: &StoredSnapshot) -> Result<OpenedSnapshot, ArchiveError> {
+        let header = self.verify(stored)?;
+        self.open_verified(stored, header)
+    }
+
+    fn open_verified(&self, stored: &StoredSnapshot, header: Header) -> Result<OpenedSnapshot, ArchiveError> {
+        let bytes = self.reader.body(&header.body)?;
+        let body = Body::decode(&bytes).map_err(backstore_vfs::objects::ReadError::from)?;
+        let (id, received_at, is_damaged) = (stored.id, stored.received_at, stored.is_damaged);
+        Ok(OpenedSnapshot { id, header, body, received_at, is_damaged })
+    }
+}
+
+impl Iterator for Snapshots<'_> {
+    type Item = Result<StoredSnapshot, ArchiveError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(stored) = self.page.next() {
+            return Some(Ok(stored));
+        }
+        if self.is_done {
+            return None;
+        }
+        let page = match self.archive.source.snapshots(self.lineage, self.before, PAGE) {
+            Ok(page) => page,
+            Err(error) => {
+                self.is_done = true;
+                return Some(Err(error.into()));
+            }
+        };
+        let last = page.last().map(|stored| Header::decode(&stored.header));
+        match last {
+            Some(Ok(header)) if header.sequence < self.before => self.before = header.sequence,
+            Some(Ok(_)) | None => self.is_done = true,
+            Some(Err(error)) => {
+                self.is_done = true;
+                return Some(Err(backstore_protocol::snapshot::HeaderError::from(error).into()));
+            }
+        }
+        self.page = page.into_iter();
+        self.page.next().map(Ok)
+    }
+}

@@ -1,0 +1,320 @@
+//! What is on disk against what the basis has, listing by listing: both come in key order.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+
+use backstore_platform::mounts::MountTable;
+use backstore_platform::paths::to_native;
+use backstore_platform::walk::{DeviceId, Stat};
+use backstore_protocol::entry::{Entry, Kind, PrincipalId, Time};
+use backstore_protocol::path::{ArchivePath, child_key, key_name, split_key};
+use backstore_protocol::snapshot::{Mount, Totals};
+
+use super::BackupError;
+use super::basis::{BasisEntries, BasisNodes};
+use super::pipeline::Changed;
+use super::report::{Events, Progress};
+use crate::scan::{Exclusions, Listed, Listing, Top};
+
+/// What is done about differences.
+pub(super) trait Differences {
+    /// A file is new or has changed.
+    fn put(&mut self, changed: Changed) -> Result<(), BackupError>;
+    /// A file of the basis is no longer there.
+    fn remove(&mut self, key: Vec<u8>) -> Result<(), BackupError>;
+}
+
+/// The comparison as far as it has come.
+pub(super) struct Merge<'a> {
+    events: &'a Events<'a>,
+    basis: BasisEntries,
+    nodes: BasisNodes,
+    /// Files of the basis that changed before this moment cannot have changed again unseen.
+    clean_before: Time,
+    exclusions: Exclusions,
+    pub(super) mounts: Mounts,
+    pub(super) totals: Totals,
+    /// Files put.
+    pub(super) changed: u64,
+    /// Files removed.
+    pub(super) removed: u64,
+    /// Files removed because an exclusion now hits them.
+    excluded_now: u64,
+    /// What the keys start with of which the basis is kept, since nobody knows what is there now.
+    kept_below: VecDeque<Vec<u8>>,
+}
+
+impl<'a> Merge<'a> {
+    pub(super) fn new(
+        events: &'a Events<'a>,
+        basis: BasisEntries,
+        nodes: BasisNodes,
+        clean_before: Time,
+        exclusions: Exclusions,
+        mounts: Mounts,
+    ) -> Self {
+        Self {
+            events,
+            basis,
+            nodes,
+            clean_before,
+            exclusions,
+            mounts,
+            totals: Totals::default(),
+            changed: 0,
+            removed: 0,
+            excluded_now: 0,
+            kept_below: VecDeque::new(),
+        }
+    }
+
+    /// Compares one directory's files.
+    pub(super) fn listing(
+        &mut self,
+        listing: Listing,
+        out: &mut impl Differences,
+    ) -> Result<(), BackupError> {
+        self.totals.excluded += listing.excluded;
+        let Some(directory) = listing.directory else {
+            return self.unlisted(&listing.path, listing.error, out);
+        };
+        let parent = listing.path.joined();
+        for Listed { name, stat, implied, .. } in listing.files {
+            let key = child_key(parent, &name);
+            let path = match listing.path.join(&name) {
+                Ok(path) => path,
+                Err(error) => {
+                    self.events
+                        .problem(&key, &format!("its path is too long or too deep for an archive ({error})"));
+                    continue;
+                }
+            };
+            self.count(&stat);
+            self.remove_before(&key, out)?;
+            match stat {
+                Ok(stat) => {
+                    let directory = std::sync::Arc::clone(&directory);
+                    self.file(key, name, stat, implied, directory, out)?;
+                }
+                Err(error) => {
+                    self.events.problem(&key, &format!("cannot be examined: {error}"));
+                    self.keep(&key)?;
+                    self.keep_below(&path);
+                }
+            }
+        }
+        match listing.error {
+            Some(error) => self.unlisted(&listing.path, Some(error), out),
+            None => Ok(()),
+        }
+    }
+
+    /// Compares the top of an archive's paths, which no listing contains.
+    pub(super) fn top(&mut self, top: Top, out: &mut impl Differences) -> Result<(), BackupError> {
+        let key = top.path.key();
+        self.count(&Ok(top.stat));
+        self.remove_before(&key, out)?;
+        self.file(key, Box::default(), top.stat, top.implied, top.directory, out)
+    }
+
+    fn file(
+        &mut self,
+        key: Vec<u8>,
+        name: Box<[u8]>,
+        stat: Stat,
+        implied: bool,
+        directory: std::sync::Arc<backstore_platform::walk::Directory>,
+        out: &mut impl Differences,
+    ) -> Result<(), BackupError> {
+        let mount = if implied { 0 } else { self.mounts.ordinal(stat.device, &key) };
+        let mut in_basis = false;
+        let mut basis = None;
+        if self.basis.peek().is_some_and(|(next, _)| next == key) {
+            in_basis = true;
+            if let Some(entry) = self.basis.take()? {
+                let same = if implied {
+                    is_same_implied(&entry, &stat)
+                } else {
+                    self.is_unchanged(&entry, &stat, mount)
+                };
+                let whole = self.nodes.has_content_of(&entry);
+                if same && whole {
+                    return Ok(());
+                }
+                basis = whole.then(|| Box::new(entry));
+            }
+        }
+        self.changed += 1;
+        out.put(Changed { key, directory, name, stat, mount, implied, basis, in_basis })
+    }
+
+    /// Removes what is left of the basis.
+    pub(super) fn finish(&mut self, out: &mut impl Differences) -> Result<(), BackupError> {
+        while let Some((key, _)) = self.basis.peek() {
+            let key = key.to_vec();
+            self.remove(key, out)?;
+        }
+        if self.excluded_now > 0 {
+            let text = format!(
+                "{} files that were backed up before are now excluded; earlier snapshots keep them",
+                self.excluded_now
+            );
+            self.events.note(&text);
+        }
+        Ok(())
+    }
+
+    /// Whether a file is certain to be what it was.
+    fn is_unchanged(&self, entry: &Entry, stat: &Stat, mount: u32) -> bool {
+        let size = if stat.kind.has_content() { stat.size } else { 0 };
+        entry.kind == stat.kind
+            && entry.size == size
+            && entry.mtime == stat.mtime
+            && entry.ctime == stat.ctime
+            && entry.inode == stat.inode
+            && entry.mount == mount
+            && !entry.changing
+            && !entry.stale
+            && !matches!(entry.content, backstore_protocol::entry::Content::Unread)
+            && (stat.kind != Kind::File || self.is_clean(stat))
+    }
+
+    /// Whether the file's clock shows that it was not changed while, or right before, the basis was made.
+    fn is_clean(&self, stat: &Stat) -> bool {
+        // A file system that counts whole seconds, or two, cannot tell what happens within them.
+        let coarse = stat.ctime.nanoseconds == 0 && stat.mtime.nanoseconds == 0;
+        let grain = if coarse { 2 } else { 0 };
+        let changed = Time { seconds: stat.ctime.seconds.saturating_add(grain), ..stat.ctime };
+        changed < self.clean_before
+    }
+
+    /// A directory that could not be listed keeps what the basis has below it.
+    fn unlisted(
+        &mut self,
+        path: &ArchivePath,
+        error: Option<io::Error>,
+        out: &mut impl Differences,
+    ) -> Result<(), BackupError> {
+        let Some(error) = error else { return Ok(()) };
+        if crate::scan::has_vanished(&error) {
+            return Ok(());
+        }
+        self.remove_before(&path.children_prefix(), out)?;
+        self.events.problem(&path.key(), &format!("its files cannot be listed: {error}"));
+        self.keep_below(path);
+        Ok(())
+    }
+
+    fn keep(&mut self, key: &[u8]) -> Result<(), BackupError> {
+        if self.basis.peek().is_some_and(|(next, _)| next == key) {
+            self.basis.take()?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the basis below a directory. What is there comes later in key order than the rest of the directory's listing, so this only remembers it.
+    fn keep_below(&mut self, path: &ArchivePath) {
+        self.kept_below.push_back(path.subtree_prefix());
+    }
+
+    fn remove_before(&mut self, key: &[u8], out: &mut impl Differences) -> Result<(), BackupError> {
+        while let Some((next, _)) = self.basis.peek().filter(|(next, _)| *next < key) {
+            let next = next.to_vec();
+            self.remove(next, out)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: Vec<u8>, out: &mut impl Differences) -> Result<(), BackupError> {
+        let entry = self.basis.take()?;
+        // Prefixes are added in key order, and those passed are of no use any more.
+        while self.kept_below.front().is_some_and(|prefix| prefix[..] < key[..] && !key.starts_with(prefix)) {
+            self.kept_below.pop_front();
+        }
+        if self.kept_below.iter().any(|prefix| key.starts_with(prefix)) {
+            return Ok(());
+        }
+        self.removed += 1;
+        if let (Some(entry), Ok((parent, _))) = (entry, split_key(&key))
+            && let Ok(parent) = ArchivePath::from_joined(parent)
+            && self.exclusions.excludes(&parent, key_name(&key), entry.kind.is_directory())
+        {
+            self.excluded_now += 1;
+        }
+        out.remove(key)
+    }
+
+    fn count(&mut self, stat: &io::Result<Stat>) {
+        let progress = self.events.progress();
+        match stat {
+            Ok(stat) if stat.kind == Kind::File => {
+                self.totals.files += 1;
+                self.totals.bytes += stat.size;
+                Progress::add(&progress.files, 1);
+                Progress::add(&progress.bytes, stat.size);
+            }
+            Ok(stat) if stat.kind.is_directory() => {
+                self.totals.directories += 1;
+                Progress::add(&progress.directories, 1);
+            }
+            Ok(_) | Err(_) => self.totals.others += 1,
+        }
+    }
+}
+
+fn is_same_implied(entry: &Entry, stat: &Stat) -> bool {
+    let is = |principal: &PrincipalId, id: Option<u32>| match (principal, id) {
+        (PrincipalId::Unix(known), Some(id)) => *known == id,
+        (PrincipalId::None, None) => true,
+        (PrincipalId::None | PrincipalId::Unix(_) | PrincipalId::Sid(_), _) => false,
+    };
+    entry.kind == Kind::ImpliedDirectory
+        && entry.mode == stat.mode
+        && is(&entry.owner.id, stat.owner)
+        && is(&entry.group.id, stat.group)
+}
+
+/// Numbers for file systems: those of the basis where the mount point is the same.
+pub(super) struct Mounts {
+    by_device: HashMap<DeviceId, u32>,
+    /// Of the basis, and new ones.
+    known: Vec<Mount>,
+    used: Vec<u32>,
+    table: MountTable,
+}
+
+impl Mounts {
+    pub(super) fn new(table: MountTable, of_basis: &[Mount]) -> Self {
+        Self { by_device: HashMap::new(), known: of_basis.to_vec(), used: Vec::new(), table }
+    }
+
+    /// The number of the file system with this device, first met at the file with this key.
+    pub(super) fn ordinal(&mut self, device: DeviceId, key: &[u8]) -> u32 {
+        if let Some(ordinal) = self.by_device.get(&device) {
+            return *ordinal;
+        }
+        let native =
+            ArchivePath::from_key(key).ok().and_then(|path| to_native(&path).ok()).unwrap_or_default();
+        let mount = self.table.of_path(&native).filter(|mount| mount.device == device);
+        let path = mount.map_or(native.as_path(), |mount| mount.point.as_path());
+        let path = backstore_platform::paths::name_to_archive(path.as_os_str()).into_owned();
+        let kind = mount.map_or_else(String::new, |mount| mount.file_system.clone());
+        let ordinal =
+            match self.known.iter().find(|known| known.path == path && !self.used.contains(&known.ordinal)) {
+                Some(known) => known.ordinal,
+                None => {
+                    let ordinal = self.known.iter().map(|known| known.ordinal + 1).max().unwrap_or(0);
+                    self.known.push(Mount { ordinal, path, kind });
+                    ordinal
+                }
+            };
+        self.used.push(ordinal);
+        self.by_device.insert(device, ordinal);
+        ordinal
+    }
+
+    /// The file systems that were met, for the body.
+    pub(super) fn used(&self) -> Vec<Mount> {
+        self.known.iter().filter(|mount| self.used.contains(&mount.ordinal)).cloned().collect()
+    }
+}

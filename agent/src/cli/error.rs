@@ -1,0 +1,242 @@
+//! How the program ends, and what it says when it fails.
+
+use backstore_platform::lock::LockError;
+use backstore_protocol::store::{Refusal, StoreError};
+use backstore_vault::VaultError;
+
+use crate::archive::ArchiveError;
+use crate::backup::BackupError;
+use crate::enrol::{EnrolError, PasswordError};
+use crate::home::{ConfigError, HomeError};
+
+/// The program's exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything was done.
+    Complete = 0,
+    /// It was not done; of `diff`: there are differences.
+    Failed = 1,
+    /// The command line or configuration is wrong.
+    Usage = 2,
+    /// It was done, but some files are missing or not whole.
+    Incomplete = 3,
+    /// There is no such archive, destination, set or version.
+    NotFound = 10,
+    /// Another process holds what is needed.
+    Locked = 11,
+    /// The password is wrong.
+    WrongPassword = 12,
+    /// The user ended it.
+    Interrupted = 130,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The command line makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The agent's own files.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// Enrolling.
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A backup.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// A vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Another backup of the set runs.
+    #[error("{what}")]
+    Busy {
+        /// What runs.
+        what: String,
+        /// The lock.
+        source: LockError,
+    },
+    /// A system call failed.
+    #[error("cannot {action}")]
+    Io {
+        /// What was to be done.
+        action: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl CliError {
+    /// Says what went wrong and what to do, and gives the exit code.
+    pub fn report(&self) -> Exit {
+        eprintln!("backstore: {}", chain(self));
+        if let Some(hint) = self.hint() {
+            eprintln!("  {hint}");
+        }
+        self.exit()
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) => Exit::Usage,
+            Self::Config(error) => exit_of_config(error),
+            Self::Home(error) => exit_of_home(error),
+            Self::Enrol(error) => exit_of_enrol(error),
+            Self::Archive(error) => exit_of_archive(error),
+            Self::Backup(error) => exit_of_backup(error),
+            Self::Vault(error) => exit_of_vault(error),
+            Self::Busy { source: LockError::Held { .. }, .. } => Exit::Locked,
+            Self::Busy { source: LockError::File { .. }, .. } | Self::Io { .. } => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Home(HomeError::NotEnrolled)
+            | Self::Archive(ArchiveError::Home(HomeError::NotEnrolled)) => Some(
+                "say `backstore login URL` with an invitation, or `backstore init FOLDER` and `backstore login FOLDER` for a disk",
+            ),
+            Self::Enrol(EnrolError::AlreadyEnrolled { .. }) => {
+                Some("say `backstore destination remove` first to leave it")
+            }
+            Self::Enrol(EnrolError::Vault(
+                VaultError::FolderMissing { .. } | VaultError::NotAVault { .. },
+            )) => Some("if the disk is connected and new, make a vault on it with `backstore init FOLDER`"),
+            Self::Archive(ArchiveError::Store(StoreError::Folder { .. }))
+            | Self::Vault(VaultError::FolderMissing { .. }) => {
+                Some("is the disk connected and mounted? It is never made anew by itself")
+            }
+            Self::Archive(ArchiveError::Empty) => Some("say `backstore backup`"),
+            Self::Config(ConfigError::NoSuchSet { .. }) => {
+                Some("`backstore set list` shows the sets there are")
+            }
+            Self::Archive(ArchiveError::Store(StoreError::WrongFingerprint { .. }))
+            | Self::Enrol(EnrolError::Store(StoreError::WrongFingerprint { .. })) => {
+                Some("ask whoever runs the server; do not go on before you know")
+            }
+            Self::Usage(_)
+            | Self::Config(_)
+            | Self::Home(_)
+            | Self::Enrol(_)
+            | Self::Archive(_)
+            | Self::Backup(_)
+            | Self::Vault(_)
+            | Self::Busy { .. }
+            | Self::Io { .. } => None,
+        }
+    }
+}
+
+fn exit_of_config(error: &ConfigError) -> Exit {
+    match error {
+        ConfigError::NoSuchSet { .. } => Exit::NotFound,
+        ConfigError::Malformed { .. } | ConfigError::Set { .. } => Exit::Usage,
+        ConfigError::Home(error) => exit_of_home(error),
+    }
+}
+
+fn exit_of_home(error: &HomeError) -> Exit {
+    match error {
+        HomeError::NotEnrolled => Exit::NotFound,
+        HomeError::NoHome(_) | HomeError::File(_) | HomeError::Unusable { .. } | HomeError::Io { .. } => {
+            Exit::Failed
+        }
+    }
+}
+
+fn exit_of_enrol(error: &EnrolError) -> Exit {
+    match error {
+        EnrolError::WrongPassword => Exit::WrongPassword,
+        EnrolError::Password(PasswordError::NoTerminal) => Exit::Usage,
+        EnrolError::Vault(error) => exit_of_vault(error),
+        EnrolError::Store(error) => exit_of_store(error),
+        EnrolError::Home(error) => exit_of_home(error),
+        EnrolError::Registry(_)
+        | EnrolError::Password(_)
+        | EnrolError::Memory(_)
+        | EnrolError::Log(_)
+        | EnrolError::Inconsistent(_)
+        | EnrolError::AlreadyEnrolled { .. } => Exit::Failed,
+    }
+}
+
+fn exit_of_archive(error: &ArchiveError) -> Exit {
+    match error {
+        ArchiveError::NoSuchSet { .. } | ArchiveError::NoSuchSnapshot { .. } | ArchiveError::Empty => {
+            Exit::NotFound
+        }
+        ArchiveError::WhichSet { .. } | ArchiveError::Time(_) => Exit::Usage,
+        ArchiveError::Store(error) => exit_of_store(error),
+        ArchiveError::Home(error) => exit_of_home(error),
+        ArchiveError::Log(_)
+        | ArchiveError::RolledBack { .. }
+        | ArchiveError::AnotherVault { .. }
+        | ArchiveError::Header(_)
+        | ArchiveError::UnknownDevice(_)
+        | ArchiveError::Read(_)
+        | ArchiveError::Threads(_) => Exit::Failed,
+    }
+}
+
+fn exit_of_backup(error: &BackupError) -> Exit {
+    match error {
+        BackupError::Interrupted => Exit::Interrupted,
+        BackupError::Store(error) => exit_of_store(error),
+        BackupError::Root(_)
+        | BackupError::RootChanged(_)
+        | BackupError::Upload(_)
+        | BackupError::Basis(_)
+        | BackupError::Chunker(_)
+        | BackupError::Threads(_)
+        | BackupError::ThreadsEnded => Exit::Failed,
+    }
+}
+
+fn exit_of_vault(error: &VaultError) -> Exit {
+    match error {
+        VaultError::Locked { .. } | VaultError::TooManyReaders => Exit::Locked,
+        VaultError::FolderMissing { .. } | VaultError::NotAVault { .. } => Exit::NotFound,
+        _ => Exit::Failed,
+    }
+}
+
+fn exit_of_store(error: &StoreError) -> Exit {
+    match error {
+        StoreError::Locked { .. } => Exit::Locked,
+        StoreError::Folder { .. } | StoreError::NotFound { .. } => Exit::NotFound,
+        StoreError::Refused { reason: Refusal::WrongPassword, .. } => Exit::WrongPassword,
+        StoreError::Missing { .. }
+        | StoreError::Conflict { .. }
+        | StoreError::Fenced
+        | StoreError::Damaged { .. }
+        | StoreError::Full
+        | StoreError::Quota
+        | StoreError::Unreachable { .. }
+        | StoreError::WrongFingerprint { .. }
+        | StoreError::Refused { .. }
+        | StoreError::Protocol { .. }
+        | StoreError::Disk { .. } => Exit::Failed,
+    }
+}
+
+/// An error and its causes, none said twice.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

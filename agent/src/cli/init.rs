@@ -1,0 +1,23 @@
+//! `backstore init`.
+
+use std::path::PathBuf;
+
+use backstore_vault::Vault;
+
+use super::{CliError, Context, Exit};
+
+/// Make a vault in a folder, on a USB disk or a NAS
+///
+/// The folder has to be empty or not there. `backstore login FOLDER` then makes it the destination of this computer.
+#[derive(Debug, clap::Args)]
+pub(super) struct InitArgs {
+    /// The folder
+    folder: PathBuf,
+}
+
+pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Exit, CliError> {
+    let id = Vault::create(&args.folder, &*context.machine)?;
+    println!("vault {id} in {}", args.folder.display());
+    println!("next:  backstore login {}", args.folder.display());
+    Ok(Exit::Complete)
+}

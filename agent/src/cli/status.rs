@@ -1,0 +1,74 @@
+//! `backstore status`.
+
+use super::{CliError, Context, Exit, text};
+use crate::home::{AccountFile, Config, LineageMemory};
+
+/// How each set was backed up last; asks nothing of the destination
+///
+/// With --max-age, the exit code is 1 if a set's last complete backup is older, or there is none.
+#[derive(Debug, clap::Args)]
+pub(super) struct StatusArgs {
+    /// The oldest that a backup may be, as 3d or 12h
+    #[arg(long, value_name = "AGE", value_parser = text::parse_age)]
+    max_age: Option<u64>,
+    /// One JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError> {
+    let config = Config::load(&context.home)?;
+    let account = AccountFile::load(&context.home)?;
+    let now = context.machine.now_ms();
+    let mut is_late = config.sets.is_empty() && args.max_age.is_some();
+    let mut sets = Vec::new();
+    for set in &config.sets {
+        let state = LineageMemory::new(&context.home, set.lineage_id()).load();
+        let age = state.last_success_at.map(|at| now.saturating_sub(at));
+        let late = args.max_age.is_some_and(|max| age.is_none_or(|age| age > max as i64));
+        is_late |= late;
+        sets.push((set, state, age, late));
+    }
+    if args.json {
+        let sets: Vec<_> = sets
+            .iter()
+            .map(|(set, state, age, late)| {
+                serde_json::json!({
+                    "set": set.name,
+                    "last_success_ms": state.last_success_at,
+                    "last_run_ms": state.last_run_at,
+                    "age_seconds": age.map(|age| age / 1000),
+                    "late": late,
+                    "version": if state.head.is_empty() { None } else { Some(&state.head) },
+                    "problem": state.last_problem,
+                    "errors": state.last_errors,
+                })
+            })
+            .collect();
+        let destination = account.map(|account| account.destination.to_string());
+        println!("{}", serde_json::json!({ "destination": destination, "sets": sets }));
+    } else {
+        match account {
+            Some(account) => println!("destination {}  account {}", account.destination, account.name),
+            None => println!("no destination: say `backstore login`"),
+        }
+        if sets.is_empty() {
+            println!("no backup sets: say `backstore set add NAME FOLDER…`");
+        }
+        for (set, state, age, late) in sets {
+            let when = age
+                .map_or_else(|| "never backed up".to_owned(), |age| format!("backed up {}", text::ago(age)));
+            println!("{}  {when}{}", set.name, if late { "  TOO OLD" } else { "" });
+            if let Some(problem) = state.last_problem {
+                println!("  last attempt: {problem}");
+            }
+            if state.last_errors > 0 {
+                println!(
+                    "  {}",
+                    text::plural(state.last_errors, "file was not read whole", "files were not read whole")
+                );
+            }
+        }
+    }
+    Ok(if is_late { Exit::Failed } else { Exit::Complete })
+}

@@ -1,0 +1,7 @@
+//! The `backstore` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(backstore_agent::cli::run())
+}

@@ -1,0 +1,150 @@
+//! Hosts: what shows the model to an operating system. The only place with conditions on the system.
+//!
+//! Linux has FUSE. Elsewhere [`mount`] says that mounting is not there yet; all else of this crate works.
+
+use std::path::PathBuf;
+use std::{io, thread};
+
+#[cfg(not(target_os = "linux"))]
+mod fallback;
+#[cfg(target_os = "linux")]
+mod linux;
+
+#[cfg(not(target_os = "linux"))]
+pub use fallback::{MountHandle, mount};
+#[cfg(target_os = "linux")]
+pub use linux::{MountHandle, mount};
+
+#[cfg(all(target_os = "linux", any(test, feature = "test-archive")))]
+pub use linux::add_folder;
+
+/// How a folder is mounted.
+#[derive(Debug, Clone)]
+pub struct MountOptions {
+    /// Every user may look, by the permission bits of the files.
+    pub allow_other: bool,
+    /// Extended attributes can be read. Costs two calls for every file in `ls -l`.
+    pub xattrs: bool,
+    /// The mount point may have files in it, which cannot be seen while it is used.
+    pub allow_nonempty: bool,
+    /// Threads that take requests from the system. They never wait for the destination.
+    pub event_loops: usize,
+    /// Threads that answer what is not in memory: so many requests may wait for the destination at a time.
+    pub workers: usize,
+}
+
+impl Default for MountOptions {
+    fn default() -> Self {
+        let event_loops = thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
+        Self { allow_other: false, xattrs: false, allow_nonempty: false, event_loops, workers: 16 }
+    }
+}
+
+/// What the system has asked for since mounting: one number for each kind of request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Requests {
+    /// Names that were looked up.
+    pub lookups: u64,
+    /// Attributes that were asked for.
+    pub attributes: u64,
+    /// Directories that were opened.
+    pub directories_opened: u64,
+    /// Pieces of listings.
+    pub listings: u64,
+    /// Files that were opened.
+    pub files_opened: u64,
+    /// Reads.
+    pub reads: u64,
+    /// Bytes that reads gave.
+    pub bytes_read: u64,
+    /// Links that were read.
+    pub links_read: u64,
+    /// Extended attributes that were asked for, by name or all.
+    pub xattrs: u64,
+    /// Requests that had to wait for the destination.
+    pub waited: u64,
+    /// Chunks that were put into the system's page cache unasked.
+    pub chunks_pushed: u64,
+}
+
+/// How a mount ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmounted {
+    /// It is gone.
+    Clean,
+    /// It was in use: the folder is gone from the file tree, and whoever has files open keeps them until they are closed.
+    Detached,
+}
+
+/// Why a folder could not be mounted or unmounted.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// This system has no host yet.
+    #[error("mounting is not available on {system} yet; `restore` and `ls` work")]
+    NoHost {
+        /// The system.
+        system: &'static str,
+    },
+    /// The kernel offers no FUSE.
+    #[error("/dev/fuse is not there: load the kernel module `fuse`, or give this container the device")]
+    NoDevice,
+    /// This process may not use FUSE.
+    #[error("/dev/fuse may not be used by this user")]
+    DeviceForbidden(#[source] io::Error),
+    /// Who is not root needs a program to mount.
+    #[error(
+        "`fusermount3` is not installed, which mounting needs where it is not done by root (package fuse3)"
+    )]
+    NoFusermount,
+    /// The mount point does not exist.
+    #[error("{} does not exist", path.display())]
+    PointMissing {
+        /// It.
+        path: PathBuf,
+    },
+    /// The mount point is something else.
+    #[error("{} is not a directory", path.display())]
+    PointNotDirectory {
+        /// It.
+        path: PathBuf,
+    },
+    /// The mount point has files in it.
+    #[error("{} is not empty; its files could not be seen", path.display())]
+    PointNotEmpty {
+        /// It.
+        path: PathBuf,
+    },
+    /// An archive is mounted there.
+    #[error("a BackStore archive is mounted at {} already", path.display())]
+    AlreadyMounted {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The mount point cannot be looked at.
+    #[error("cannot use {} as a mount point", path.display())]
+    PointUnusable {
+        /// It.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system refused.
+    #[error("cannot mount at {}", path.display())]
+    Refused {
+        /// Where.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The mount could not be taken away.
+    #[error("cannot unmount {}: {detail}", path.display())]
+    Unmount {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}

@@ -1,0 +1,207 @@
+//! An open file: what reading it needs, and what its reader is likely to want next.
+
+use std::sync::Mutex;
+
+use backstore_protocol::entry::Extent;
+use bytes::Bytes;
+
+use super::Problem;
+use super::inode::Ino;
+use crate::content::{ContentReader, Run, Stretch, objects_in};
+use crate::objects::{ObjectReader, Wait, Want};
+use crate::sync::lock;
+
+/// A file that is open.
+pub(super) struct OpenFile {
+    pub(super) ino: Ino,
+    pub(super) content: ContentReader,
+    sequence: Mutex<Sequence>,
+}
+
+/// What a read gave.
+#[derive(Debug, Default)]
+pub struct FileReading {
+    /// The bytes, in order; fewer than asked for only at the end.
+    pub runs: Vec<Run>,
+    /// More of the file that is in memory now and will probably be asked for: for the system's page cache.
+    pub spare: Vec<Spare>,
+}
+
+/// Bytes of a file that nobody asked for yet.
+#[derive(Debug, Clone)]
+pub struct Spare {
+    /// Whose.
+    pub ino: Ino,
+    /// Where they are in the file.
+    pub offset: u64,
+    /// They themselves.
+    pub bytes: Bytes,
+    /// Size of the file.
+    pub size: u64,
+}
+
+impl OpenFile {
+    pub(super) fn new(ino: Ino, content: ContentReader) -> Self {
+        Self { ino, content, sequence: Mutex::default() }
+    }
+
+    /// Reads `length` bytes from `offset` on, and has fetched what will be read next.
+    pub(super) fn read(
+        &self,
+        reader: &ObjectReader,
+        offset: u64,
+        length: u64,
+        wait: Wait,
+    ) -> Result<FileReading, Problem> {
+        // Who cannot wait comes again with patience, so a read that fails for that is noted then.
+        let at_once = match wait {
+            Wait::Not => Some(self.content.read_runs(offset, length, wait)?),
+            Wait::UntilDeadline => None,
+        };
+        let pace = lock(&self.sequence).note(offset, length, at_once.is_none());
+        if let Pace::Sequential { from, to } = pace {
+            self.fetch_ahead(reader, from, to);
+        }
+        let reading = match at_once {
+            Some(reading) => reading,
+            None => self.content.read_runs(offset, length, wait)?,
+        };
+        let spare = if pace == Pace::Random { self.spare(&reading.touched, length) } else { Vec::new() };
+        Ok(FileReading { runs: reading.runs, spare })
+    }
+
+    fn fetch_ahead(&self, reader: &ObjectReader, from: u64, to: u64) {
+        let to = to.min(self.content.size());
+        if from < to {
+            let (objects, _) = objects_in(reader, self.content.content(), self.content.size(), from, to);
+            reader.prefetch(objects.into_iter().map(Want::Data));
+        }
+    }
+
+    /// The chunks around a random read. What lies in a bundle is not worth it: the rest is other files'.
+    fn spare(&self, touched: &[(Stretch, Bytes)], length: u64) -> Vec<Spare> {
+        let is_chunk = |stretch: &Stretch| match stretch.extent {
+            Extent::Data { object, length: whole, .. } => whole == object.length && u64::from(whole) > length,
+            Extent::Hole { .. } => false,
+        };
+        let chunks = touched.iter().filter(|(stretch, _)| is_chunk(stretch));
+        chunks
+            .map(|(stretch, bytes)| Spare {
+                ino: self.ino,
+                offset: stretch.start,
+                bytes: bytes.clone(),
+                size: self.content.size(),
+            })
+            .collect()
+    }
+}
+
+/// How a file is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Here and there.
+    Random,
+    /// From front to back; these bytes are to be fetched ahead.
+    Sequential { from: u64, to: u64 },
+    /// As expected, and enough is on its way.
+    Steady,
+}
+
+/// Recognises reading from front to back.
+#[derive(Debug, Default)]
+struct Sequence {
+    /// Where the next read is expected.
+    next: u64,
+    /// Up to where bytes were fetched ahead.
+    ahead_to: u64,
+    window: u64,
+    reads: u32,
+}
+
+/// A read this far from the expected place still counts as in sequence if it is large: systems read ahead on several threads.
+const LARGE_READ_OFF_MAX: u64 = 4 << 20;
+/// Likewise of a small one.
+const SMALL_READ_OFF_MAX: u64 = 128 << 10;
+const WINDOW_MIN: u64 = 1 << 20;
+const WINDOW_MAX: u64 = 32 << 20;
+/// A first read shorter than this looks at what kind of file it is: nothing is fetched ahead for it.
+const SNIFF_MAX: u64 = 64 << 10;
+
+impl Sequence {
+    fn note(&mut self, offset: u64, length: u64, has_waited: bool) -> Pace {
+        let end = offset.saturating_add(length);
+        let off_max = if length < SNIFF_MAX { SMALL_READ_OFF_MAX } else { LARGE_READ_OFF_MAX };
+        let in_sequence = offset.abs_diff(self.next) <= off_max;
+        if !in_sequence || (self.reads == 0 && offset > 0) {
+            *self = Self { next: end, ahead_to: end, window: 0, reads: 1 };
+            return Pace::Random;
+        }
+        self.reads += 1;
+        self.next = self.next.max(end);
+        if self.reads == 1 && length < SNIFF_MAX {
+            return Pace::Steady;
+        }
+        if has_waited || self.window == 0 {
+            self.window = (2 * self.window).clamp(WINDOW_MIN, WINDOW_MAX);
+        }
+        let from = self.ahead_to.max(self.next);
+        if from - self.next >= self.window / 2 {
+            return Pace::Steady;
+        }
+        self.ahead_to = self.next + self.window;
+        Pace::Sequential { from, to: self.ahead_to }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn a_sniff_fetches_nothing_ahead_and_going_on_does() {
+        let mut sequence = Sequence::default();
+        assert_eq!(sequence.note(0, 4 * KIB, true), Pace::Steady);
+        assert_eq!(
+            sequence.note(4 * KIB, 4 * KIB, false),
+            Pace::Sequential { from: 8 * KIB, to: 8 * KIB + MIB }
+        );
+        assert_eq!(sequence.note(8 * KIB, 4 * KIB, false), Pace::Steady);
+    }
+
+    #[test]
+    fn the_window_grows_while_the_reader_has_to_wait() {
+        let mut sequence = Sequence::default();
+        let mut windows = Vec::new();
+        for at in 0..200 {
+            if let Pace::Sequential { to, .. } = sequence.note(at * MIB, MIB, true) {
+                windows.push((to - (at + 1) * MIB) / MIB);
+            }
+        }
+        assert!(
+            windows.is_sorted() && windows[0] == 1 && windows.last() == Some(&(WINDOW_MAX / MIB)),
+            "{windows:?}"
+        );
+        let mut steady = Sequence::default();
+        let far = (0..200).filter_map(|at| match steady.note(at * MIB, MIB, false) {
+            Pace::Sequential { to, .. } => Some(to - (at + 1) * MIB),
+            Pace::Random | Pace::Steady => None,
+        });
+        assert_eq!(far.max(), Some(WINDOW_MIN));
+    }
+
+    #[test]
+    fn reads_out_of_order_by_a_little_are_in_sequence_and_far_ones_are_not() {
+        let mut sequence = Sequence::default();
+        for offset in [0, 256 * KIB, 128 * KIB, 384 * KIB] {
+            assert_ne!(sequence.note(offset, 128 * KIB, false), Pace::Random);
+        }
+        assert_eq!(sequence.note(100 * MIB, 4 * KIB, true), Pace::Random);
+        assert_eq!(sequence.note(3 * MIB, 4 * KIB, true), Pace::Random);
+        assert_eq!(sequence.note(2 * MIB, 4 * KIB, true), Pace::Random);
+        assert_eq!(Sequence::default().note(5 * MIB, 4 * KIB, true), Pace::Random);
+        assert!(matches!(sequence.note(u64::MAX - 3, 4 * KIB, true), Pace::Random));
+    }
+}

@@ -1,0 +1,55 @@
+//! Why an operation of the filesystem fails.
+
+use backstore_protocol::codec::Malformed;
+
+use crate::objects::ReadError;
+
+/// Why an operation failed. A host translates it into what its system knows, in one place.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Problem {
+    /// There is no such name, or no such inode any more.
+    #[error("no such file or directory")]
+    NotFound,
+    /// Something that is not a directory was used as one.
+    #[error("not a directory")]
+    NotADirectory,
+    /// A directory was used as a file.
+    #[error("is a directory")]
+    IsADirectory,
+    /// The operation makes no sense for this kind of file, or with this argument.
+    #[error("invalid argument")]
+    Invalid,
+    /// There is no such extended attribute.
+    #[error("no such attribute")]
+    NoSuchAttribute,
+    /// There is nothing of what was sought from there on.
+    #[error("nothing there")]
+    NothingThere,
+    /// The handle was closed or never given out.
+    #[error("bad handle")]
+    BadHandle,
+    /// Too many files are open at once.
+    #[error("too many open files")]
+    TooManyOpen,
+    /// A value is larger than the system takes.
+    #[error("value too large")]
+    TooLarge,
+    /// What the archive holds cannot be read.
+    #[error("input or output error")]
+    Unreadable(#[source] ReadError),
+    /// It has to be fetched first, and the caller did not want to wait. It is being fetched now.
+    #[error("not in memory yet")]
+    NotInMemory,
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        if matches!(error, ReadError::NotInMemory) { Self::NotInMemory } else { Self::Unreadable(error) }
+    }
+}
+
+impl From<Malformed> for Problem {
+    fn from(error: Malformed) -> Self {
+        Self::Unreadable(error.into())
+    }
+}
