@@ -64,7 +64,8 @@ fn large_objects(dir: &std::path::Path, total: u64) -> Result<()> {
         let clock = Clock::start();
         let mut bytes = 0;
         for ids in (0..count).map(id).collect::<Vec<_>>().chunks(64) {
-            account.read(ids, &mut |_, object| bytes += object.map_or(0, |object| object.sealed.len() as u64))?;
+            account
+                .read(ids, &mut |_, object| bytes += object.map_or(0, |object| object.sealed.len() as u64))?;
         }
         clock.report("read in order of packs", bytes);
         assert_eq!(bytes, total, "every object is whole");
@@ -101,7 +102,13 @@ fn many_objects(dir: &std::path::Path, count: u64) -> Result<()> {
     clock.report("open", 0);
     let account = vault.account(AccountNumber::new(1).ok_or("an account")?);
     let step = (count / 8192).max(1);
-    for (what, offset) in [("have, held, cold", 0), ("have, held", 1), ("have, held", 2), ("have, absent", count), ("have, absent", count + 1)] {
+    for (what, offset) in [
+        ("have, held, cold", 0),
+        ("have, held", 1),
+        ("have, held", 2),
+        ("have, absent", count),
+        ("have, absent", count + 1),
+    ] {
         let ids: Vec<_> = (0..8192).map(|n| id(n * step + offset)).collect();
         let clock = Clock::start();
         let held = account.have(&ids)?;
@@ -147,7 +154,12 @@ impl Clock {
 
     fn report_count(&self, what: &str, count: u64) {
         let (wall, cpu) = (self.wall.elapsed().as_secs_f64(), cpu_seconds() - self.cpu);
-        println!("{what:30} {:9.2} ms {:9.0} k/s   cpu {:9.2} ms", wall * 1e3, count as f64 / wall / 1e3, cpu * 1e3);
+        println!(
+            "{what:30} {:9.2} ms {:9.0} k/s   cpu {:9.2} ms",
+            wall * 1e3,
+            count as f64 / wall / 1e3,
+            cpu * 1e3
+        );
     }
 }
 

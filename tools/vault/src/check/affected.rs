@@ -35,7 +35,9 @@ impl Check<'_> {
         )?;
         // Maps refer to maps of lower levels; trees to maps and to trees of lower levels.
         let order = |kind| if kind == ObjectKind::Map { 0 } else { 1 };
-        nodes.sort_unstable_by_key(|((kind, level), place, _, _)| (order(*kind), *level, place.pack, place.offset));
+        nodes.sort_unstable_by_key(|((kind, level), place, _, _)| {
+            (order(*kind), *level, place.pack, place.offset)
+        });
         for (_, place, account, id) in nodes {
             if self.needs_damaged(account, &place)? {
                 self.damaged.insert((account, id));

@@ -113,7 +113,9 @@ impl Check<'_> {
     fn snapshot_copies(&mut self) -> Result<(), VaultError> {
         let mut single = Vec::new();
         self.each_snapshot(|account, row| single.push((account, row)))?;
-        single.retain(|(account, row)| self.copies.snapshots.get(&(*account, row.id)).copied().unwrap_or(0) < 2);
+        single.retain(|(account, row)| {
+            self.copies.snapshots.get(&(*account, row.id)).copied().unwrap_or(0) < 2
+        });
         for (account, row) in single {
             self.copy_finding(account, ObjectId::from_bytes(*row.id.as_bytes()));
             if !self.repair {

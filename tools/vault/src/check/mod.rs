@@ -221,9 +221,8 @@ impl Check<'_> {
         if !self.bad.insert((row.place.pack, row.place.offset)) {
             return Ok(());
         }
-        let is_good = |row: &ObjectRow| {
-            !row.is_damaged && !self.bad.contains(&(row.place.pack, row.place.offset))
-        };
+        let is_good =
+            |row: &ObjectRow| !row.is_damaged && !self.bad.contains(&(row.place.pack, row.place.offset));
         if !self.object_rows(account, id)?.iter().any(is_good) {
             self.damaged.insert((account, *id));
         }

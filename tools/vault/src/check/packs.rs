@@ -135,7 +135,12 @@ impl Check<'_> {
         }
     }
 
-    fn with_tables(&mut self, pack: &Arc<Pack>, tables: &Tables, checked: &mut CheckedPack) -> Result<(), VaultError> {
+    fn with_tables(
+        &mut self,
+        pack: &Arc<Pack>,
+        tables: &Tables,
+        checked: &mut CheckedPack,
+    ) -> Result<(), VaultError> {
         let failed = |error| VaultError::disk("read", self.core.packs.path(pack.id), error);
         for entry in &tables.entries {
             let offset = u64::from(entry.offset);

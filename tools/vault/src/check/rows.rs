@@ -19,7 +19,9 @@ impl Check<'_> {
         for kind in [rows::OBJECTS, rows::COPIES] {
             self.each_row(kind, |check, (_, _, row)| {
                 let is_checked = |end| row.place.end() <= end;
-                if !row.is_damaged && check.checked.get(&row.place.pack).is_some_and(|pack| is_checked(pack.end)) {
+                if !row.is_damaged
+                    && check.checked.get(&row.place.pack).is_some_and(|pack| is_checked(pack.end))
+                {
                     *named.entry(row.place.pack).or_default() += 1;
                 }
                 Ok(())
@@ -71,7 +73,11 @@ impl Check<'_> {
                 },
                 |row| {
                     group.push(row);
-                    if group.len() < ROWS_AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                    if group.len() < ROWS_AT_ONCE {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    }
                 },
             )?;
             let Some((account, id, _)) = group.last() else { return Ok(()) };
@@ -85,7 +91,11 @@ impl Check<'_> {
     }
 
     /// Whether the record a row names is there; its content was looked at before.
-    fn verify_row(&mut self, suspect: &[PackNumber], (account, id, row): &NamedRow) -> Result<(), VaultError> {
+    fn verify_row(
+        &mut self,
+        suspect: &[PackNumber],
+        (account, id, row): &NamedRow,
+    ) -> Result<(), VaultError> {
         let is_known = self.rows.contains_key(&row.place.pack);
         if row.is_damaged || (is_known && !suspect.contains(&row.place.pack)) {
             return Ok(());
@@ -105,7 +115,8 @@ impl Check<'_> {
         }
         let Some(pack) = self.core.packs.get(place.pack)? else { return Ok(false) };
         let header = pack.header(u64::from(place.offset));
-        let header = header.map_err(|error| VaultError::disk("read", self.core.packs.path(pack.id), error))?;
+        let header =
+            header.map_err(|error| VaultError::disk("read", self.core.packs.path(pack.id), error))?;
         Ok(header.is_ok_and(|header| {
             matches!(header.kind, RecordKind::Object(_)) && header.account == account && header.id == *id
         }))

@@ -138,7 +138,8 @@ impl<'a> Change<'a> {
     ) -> Result<(), VaultError> {
         let (account, id) = (entry.account, &entry.id);
         // A row of the same record that says otherwise is wrong.
-        let is_wrong = |row: &ObjectRow| row.is_copy == entry.flags.second_copy && row.sequence == entry.sequence;
+        let is_wrong =
+            |row: &ObjectRow| row.is_copy == entry.flags.second_copy && row.sequence == entry.sequence;
         if let Some(first) = self.object(account, id)?.filter(|row| row.is_damaged || is_wrong(row)) {
             self.count(account, -1, -(first.place.size() as i64));
             self.remove(rows::object_key(account, id));

@@ -15,7 +15,8 @@ use crate::{CheckReport, Problem, Vault, VaultError};
 
 /// Everything there is in `vault()`: account and object.
 fn objects() -> Vec<(u64, SealedObject)> {
-    let first = [data(1, 3000), data(2, 5000), data(3, 100), node(10, 0, &[1, 2]), node(11, 1, &[3, 10]), body(12)];
+    let first =
+        [data(1, 3000), data(2, 5000), data(3, 100), node(10, 0, &[1, 2]), node(11, 1, &[3, 10]), body(12)];
     let map = SealedObject { kind: ObjectKind::Map, ..node(13, 0, &[1, 3]) };
     let second = [data(1, 3000), data(4, 2000), node(14, 0, &[4]), body(15)];
     first.into_iter().chain([map]).map(|object| (1, object)).chain(second.map(|object| (2, object))).collect()
@@ -137,7 +138,10 @@ fn every_flipped_bit_is_named_and_heals() {
             let unread = readable(&vault, &context).iter().filter(|(_, whole)| !whole).count();
             assert!(unread <= 1, "{context}: one flipped bit costs one object at most");
             if unread > 0 {
-                assert!(report.findings.iter().any(|finding| finding.object.is_some()), "{context}: {report:?}");
+                assert!(
+                    report.findings.iter().any(|finding| finding.object.is_some()),
+                    "{context}: {report:?}"
+                );
             }
             if at % 3 == 0 {
                 heal(&mut world, vault, &context);
@@ -145,7 +149,11 @@ fn every_flipped_bit_is_named_and_heals() {
         }
     }
     let kinds: Vec<_> = problems.keys().copied().collect();
-    assert_eq!(kinds, [Problem::PackHeader, Problem::Footer, Problem::Record, Problem::NoRecord], "{problems:?}");
+    assert_eq!(
+        kinds,
+        [Problem::PackHeader, Problem::Footer, Problem::Record, Problem::NoRecord],
+        "{problems:?}"
+    );
 }
 
 #[test]
@@ -154,14 +162,16 @@ fn what_is_damaged_names_the_snapshots_that_need_it() {
     let vault = world.open().expect("opens");
     let place = vault.core().index.object(account_number(1), &id(2)).expect("an index").expect("held").place;
     drop(vault);
-    let pack = world.disk.names(Folder::Packs).into_iter().find(|name| name.ends_with(".data")).expect("a pack");
+    let pack =
+        world.disk.names(Folder::Packs).into_iter().find(|name| name.ends_with(".data")).expect("a pack");
     world.disk.tamper(Folder::Packs, &pack, |bytes| bytes[place.offset as usize + 1000] ^= 1);
     let vault = world.open().expect("opens");
     let report = check(&vault, false);
     let finding = &report.findings[0];
     assert_eq!((finding.problem, finding.object, finding.is_repaired), (Problem::Record, Some(id(2)), false));
     assert_eq!((&finding.pack, finding.offset), (&Some(pack), Some(u64::from(place.offset))));
-    let affected: Vec<_> = report.affected.iter().map(|snapshot| (snapshot.account.get(), snapshot.id)).collect();
+    let affected: Vec<_> =
+        report.affected.iter().map(|snapshot| (snapshot.account.get(), snapshot.id)).collect();
     assert_eq!(affected, [(1, head(1, 1, 11, 12).id)]);
     // Nobody has read it yet; a repair makes the vault ask for it.
     assert!(has(&vault.account(account_number(1)), 2));
@@ -283,17 +293,23 @@ fn a_lost_superblock_copy_is_written_again() {
 #[test]
 fn bytes_inside_an_object_never_pass_for_a_record() {
     let mut world = world();
-    let pack = world.disk.names(Folder::Packs).into_iter().find(|name| name.ends_with(".data")).expect("a pack");
+    let pack =
+        world.disk.names(Folder::Packs).into_iter().find(|name| name.ends_with(".data")).expect("a pack");
     let bytes = world.disk.content(Folder::Packs, &pack);
     let vault = world.open().expect("opens");
     let copied = SealedObject { sealed: Bytes::from(bytes[4096..9000].to_vec()), ..data(50, 1) };
     vault.account(account_number(9)).put(DEVICE, vec![copied]).expect("received").wait().expect("durable");
     let place = vault.core().index.object(account_number(9), &id(50)).expect("an index").expect("held").place;
     let mut crashed = world.after_power_cut(Image::All, 100);
-    let pack = crashed.disk.names(Folder::Packs).into_iter().find(|name| name.starts_with(&format!("{:08x}", place.pack.0)));
+    let pack = crashed
+        .disk
+        .names(Folder::Packs)
+        .into_iter()
+        .find(|name| name.starts_with(&format!("{:08x}", place.pack.0)));
     let pack = pack.expect("a pack");
     crashed.disk.tamper(Folder::Packs, &pack, |bytes| bytes[place.offset as usize + 8] ^= 1);
-    let before: Vec<_> = crashed.disk.list(Folder::Packs).expect("packs").into_iter().map(|(name, _)| name).collect();
+    let before: Vec<_> =
+        crashed.disk.list(Folder::Packs).expect("packs").into_iter().map(|(name, _)| name).collect();
     let vault = crashed.open().expect("opens");
     assert!(!has(&vault.account(account_number(9)), 50));
     for (name, number) in [(1, 9), (2, 9), (1, 3), (2, 2)] {

@@ -9,7 +9,10 @@ use crate::{Access, OpenOptions, Recovery, Vault, VaultError};
 
 fn options(dir: &Path) -> OpenOptions {
     let (vault, index) = (dir.join("vault"), dir.join("index"));
-    OpenOptions { memtable_bytes: 3000, ..OpenOptions::folder(vault, index, Access::Write, TestMachine::new(1)) }
+    OpenOptions {
+        memtable_bytes: 3000,
+        ..OpenOptions::folder(vault, index, Access::Write, TestMachine::new(1))
+    }
 }
 
 /// Adds to a vault so that its index has several tables.
@@ -78,7 +81,11 @@ fn copy_all(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("a folder") {
         let path = entry.expect("an entry").path();
         let target = to.join(path.file_name().expect("a name"));
-        if path.is_dir() { copy_all(&path, &target) } else { fs::copy(&path, &target).map(|_| ()).expect("a copy") }
+        if path.is_dir() {
+            copy_all(&path, &target)
+        } else {
+            fs::copy(&path, &target).map(|_| ()).expect("a copy")
+        }
     }
 }
 

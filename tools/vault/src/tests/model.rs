@@ -15,17 +15,39 @@ use crate::{Account, Vault, VaultError};
 /// What may be done to a vault.
 #[derive(Debug, Clone)]
 enum Op {
-    Put { account: u64, names: Vec<u64>, waits: bool },
-    Commit { account: u64, lineage: u64, root: u64, body: u64 },
-    Confirm { account: u64, lineage: u64 },
-    Control { changes: Vec<(u8, Option<u8>)> },
+    Put {
+        account: u64,
+        names: Vec<u64>,
+        waits: bool,
+    },
+    Commit {
+        account: u64,
+        lineage: u64,
+        root: u64,
+        body: u64,
+    },
+    Confirm {
+        account: u64,
+        lineage: u64,
+    },
+    Control {
+        changes: Vec<(u8, Option<u8>)>,
+    },
     Reopen,
     LoseIndex,
-    OldIndex { flushes_lost: usize },
+    OldIndex {
+        flushes_lost: usize,
+    },
     Kill,
-    PowerCut { image: u64, flushes_lost: usize },
+    PowerCut {
+        image: u64,
+        flushes_lost: usize,
+    },
     /// The disk stops so many steps later, wherever that is.
-    StopSoon { steps: u64, image: u64 },
+    StopSoon {
+        steps: u64,
+        image: u64,
+    },
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
@@ -139,7 +161,9 @@ impl Run {
         let mut after = self.model.clone();
         match op {
             Op::Put { account, names, waits } => self.put(*account, names, *waits, after),
-            Op::Commit { account, lineage, root, body } => self.commit(*account, *lineage, *root, *body, after),
+            Op::Commit { account, lineage, root, body } => {
+                self.commit(*account, *lineage, *root, *body, after)
+            }
             Op::Confirm { account, lineage: name } => {
                 let Some(snapshots) = after.account(*account).lineages.get(name).cloned() else { return };
                 let sequence = snapshots.len() as u64;
@@ -272,15 +296,22 @@ impl Run {
                 let info = account.lineage(lineage(*name)).expect("an index");
                 let count = info.map_or(0, |info| info.sequence) as usize;
                 let known = told.lineages.entry(*name).or_default();
-                assert!(count >= known.len() && count <= snapshots.len(), "{count} snapshots of {snapshots:?}");
+                assert!(
+                    count >= known.len() && count <= snapshots.len(),
+                    "{count} snapshots of {snapshots:?}"
+                );
                 known.extend_from_slice(&snapshots[known.len()..count]);
             }
             told.lineages.retain(|_, snapshots| !snapshots.is_empty());
         }
         for key in 0..4 {
             let found = self.vault().control().get(&[key]).expect("an index").map(|value| value[0]);
-            let (told, possible) = (self.model.control.get(&key).copied(), perhaps.control.get(&key).copied());
-            assert!(found == told || found == possible, "{found:?} under {key}, not {told:?} or {possible:?}");
+            let (told, possible) =
+                (self.model.control.get(&key).copied(), perhaps.control.get(&key).copied());
+            assert!(
+                found == told || found == possible,
+                "{found:?} under {key}, not {told:?} or {possible:?}"
+            );
         }
         let is_told = (0..4).all(|key| {
             let found = self.vault().control().get(&[key]).expect("an index").map(|value| value[0]);
@@ -302,7 +333,10 @@ impl Run {
                 let expected = if expected { Ok(object(name)) } else { Err(ReadFailure::Missing) };
                 assert_eq!(read(&account, name), expected, "{name} of account {number}");
                 if model.held.contains_key(&name) {
-                    assert!(references(name).iter().all(|name| model.held.contains_key(name)), "{name} is open");
+                    assert!(
+                        references(name).iter().all(|name| model.held.contains_key(name)),
+                        "{name} is open"
+                    );
                 }
             }
             let lineages = account.lineages().expect("an index");
