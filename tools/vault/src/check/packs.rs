@@ -1,6 +1,5 @@
 //! Every record of every pack.
 
-use std::collections::HashSet;
 use std::io::IoSlice;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::index::rows::{self, ControlRow, ObjectRow, PackRow, PackState};
 use crate::limits::BLOCK;
 use crate::options::Access;
 use crate::pack::file::Pack;
-use crate::pack::footer::{Entry, Gap, GapReason};
+use crate::pack::footer::{Entry, Footer, Gap, GapReason};
 use crate::pack::header::{decode_pack_header, encode_pack_header};
 use crate::pack::record::{RecordHeader, RecordKind};
 use crate::pack::scan::{Found, scan};
@@ -36,12 +35,22 @@ pub(crate) struct CheckedPack {
     pub(crate) bad: Vec<(u64, u64)>,
 }
 
-/// What the footers of a pack say.
-#[derive(Default)]
-struct Tables {
+/// What a footer says of the part of a pack that it covers.
+struct Table {
+    start: u64,
+    /// Where the footer itself ends.
+    end: u64,
     entries: Vec<Entry>,
-    /// Footers, and what counts for nothing.
+    /// The footer, and what counts for nothing.
     other: Vec<(u64, u64)>,
+}
+
+impl Table {
+    fn new(footer: Footer, offset: u64, end: u64) -> Self {
+        let gaps = footer.gaps.iter().map(|gap| (gap.offset, gap.offset + gap.length));
+        let other = gaps.chain([(offset, end)]).collect();
+        Self { start: footer.start, end, entries: footer.entries, other }
+    }
 }
 
 impl Check<'_> {
@@ -54,7 +63,9 @@ impl Check<'_> {
         let end = end_to_check(row);
         let mut checked = CheckedPack { end, ..CheckedPack::default() };
         match self.tables(&pack, row)? {
-            Some(tables) => self.with_tables(&pack, &tables, &mut checked)?,
+            Some(tables) => {
+                tables.iter().try_for_each(|table| self.with_table(&pack, table, &mut checked))?;
+            }
             None => self.without_tables(&pack, &mut checked)?,
         }
         self.report.bytes += end;
@@ -93,22 +104,22 @@ impl Check<'_> {
     }
 
     /// What the footers say; nothing of a pack that is being written, or if one of them is damaged.
-    fn tables(&mut self, pack: &Arc<Pack>, row: &PackRow) -> Result<Option<Tables>, VaultError> {
+    fn tables(&mut self, pack: &Arc<Pack>, row: &PackRow) -> Result<Option<Vec<Table>>, VaultError> {
         match row.state {
             PackState::Open | PackState::Lost => return Ok(None),
             PackState::Closed | PackState::Sealed => {}
         }
         let failed = |error| VaultError::disk("read", self.core.packs.path(pack.id), error);
-        let mut tables = Tables::default();
+        let mut tables = Vec::new();
         let mut next = last_footer(pack, row.size).map_err(failed)?;
         let mut end = row.size;
         while let Some((offset, footer)) = next.take() {
-            tables.other.push((offset, end));
-            tables.other.extend(footer.gaps.iter().map(|gap| (gap.offset, gap.offset + gap.length)));
-            tables.entries.extend(footer.entries);
-            end = footer.start;
-            if let Some(offset) = footer.previous {
-                next = footer_at(pack, offset).map_err(failed)?.map(|footer| (offset, footer));
+            let previous = footer.previous;
+            let table = Table::new(footer, offset, end);
+            end = table.start;
+            tables.push(table);
+            if let Some(before) = previous.filter(|before| *before < offset) {
+                next = footer_at(pack, before).map_err(failed)?.map(|footer| (before, footer));
             }
         }
         if end == BLOCK {
@@ -135,14 +146,14 @@ impl Check<'_> {
         }
     }
 
-    fn with_tables(
+    fn with_table(
         &mut self,
         pack: &Arc<Pack>,
-        tables: &Tables,
+        table: &Table,
         checked: &mut CheckedPack,
     ) -> Result<(), VaultError> {
         let failed = |error| VaultError::disk("read", self.core.packs.path(pack.id), error);
-        for entry in &tables.entries {
+        for entry in &table.entries {
             let offset = u64::from(entry.offset);
             match pack.header(offset).map_err(failed)? {
                 Ok(header) if Entry::new(&header, entry.offset) == *entry => {
@@ -154,10 +165,10 @@ impl Check<'_> {
                 }
             }
         }
-        let entries = tables.entries.iter().map(|entry| (u64::from(entry.offset), entry.end()));
-        let mut covered: Vec<_> = tables.other.iter().copied().chain(entries).collect();
+        let entries = table.entries.iter().map(|entry| (u64::from(entry.offset), entry.end()));
+        let mut covered: Vec<_> = table.other.iter().copied().chain(entries).collect();
         covered.sort_unstable();
-        let mut from = BLOCK;
+        let mut from = table.start;
         for (start, end) in covered {
             self.between(pack, from, start)?;
             from = from.max(end);
@@ -203,29 +214,29 @@ impl Check<'_> {
         Ok(found)
     }
 
-    /// A pack whose records no table lists.
+    /// A pack that does not end with a table. It may have some in the middle; what they do not cover is taken as it is found.
     fn without_tables(&mut self, pack: &Arc<Pack>, checked: &mut CheckedPack) -> Result<(), VaultError> {
-        let failed = |error| VaultError::disk("read", self.core.packs.path(pack.id), error);
         let found = self.scan(pack, BLOCK, checked.end)?;
-        let mut dropped = HashSet::new();
-        for part in &found {
-            if let Found::Record { offset, header } = part {
-                if header.kind == RecordKind::Footer {
-                    let footer = footer_at(pack, *offset).map_err(failed)?;
-                    dropped.extend(footer.iter().flat_map(|footer| footer.gaps.iter().map(|gap| gap.offset)));
-                }
-            }
-        }
+        let tables = self.found_tables(pack, &found)?;
+        tables.iter().try_for_each(|table| self.with_table(pack, table, checked))?;
+        let table_end = |offset| {
+            tables.iter().find(|table| table.start <= offset && offset < table.end).map(|table| table.end)
+        };
         for part in found {
             match part {
-                Found::Record { offset, header } if header.kind.is_listed() && !dropped.contains(&offset) => {
-                    self.record(pack, offset, &header, checked)?;
+                Found::Record { offset, header } => {
+                    if header.kind.is_listed() && table_end(offset).is_none() {
+                        self.record(pack, offset, &header, checked)?;
+                    }
                 }
-                Found::Record { .. } => {}
-                Found::Gap { offset, length } => {
-                    checked.bad.push((offset, length));
-                    if !dropped.contains(&offset) {
-                        self.no_record(pack, offset, length)?;
+                Found::Gap { mut offset, length } => {
+                    let end = offset + length;
+                    while let Some(covered) = table_end(offset) {
+                        offset = covered;
+                    }
+                    if offset < end {
+                        checked.bad.push((offset, end - offset));
+                        self.no_record(pack, offset, end - offset)?;
                     }
                 }
                 Found::Newer { what } => {
@@ -234,6 +245,25 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The footers that a scan has met, in the order of offsets.
+    fn found_tables(&self, pack: &Pack, found: &[Found]) -> Result<Vec<Table>, VaultError> {
+        let mut tables: Vec<Table> = Vec::new();
+        for part in found {
+            let Found::Record { offset, header } = part else { continue };
+            if header.kind != RecordKind::Footer {
+                continue;
+            }
+            let footer = footer_at(pack, *offset);
+            let footer =
+                footer.map_err(|error| VaultError::disk("read", self.core.packs.path(pack.id), error))?;
+            let covered = tables.last().map_or(BLOCK, |table| table.end);
+            if let Some(footer) = footer.filter(|footer| footer.start >= covered && footer.start < *offset) {
+                tables.push(Table::new(footer, *offset, offset + header.size()));
+            }
+        }
+        Ok(tables)
     }
 
     fn record(
