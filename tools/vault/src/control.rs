@@ -106,7 +106,7 @@ pub(crate) fn put(
             references: 0,
             length: content.len() as u32,
             content_hash: content_hash(&[], &content),
-            durable: 0,
+            durable: Sequence(0),
         },
         references: Bytes::new(),
         content: content.clone(),

@@ -259,6 +259,10 @@ impl Core {
             if state.is_closing {
                 return Err(VaultError::Closed);
             }
+            // Asked under the lock: whoever sets it empties the queue afterwards.
+            if let Some(failure) = self.failure() {
+                return Err(failure);
+            }
             if state.refusals != refusals {
                 return Ok(None);
             }
@@ -515,22 +519,29 @@ impl Core {
 
     /// Runs the syncs that are due. Returns whether there were any.
     fn sync_inline(&self, writer: &mut Writer) -> bool {
-        let jobs = if self.has_failed() { Vec::new() } else { writer.next_jobs(self.wanted()) };
-        let has_jobs = !jobs.is_empty();
-        let synced = jobs.into_iter().try_for_each(|job| {
-            let result = job.run(&self.packs);
-            writer.synced(&job, result)
-        });
-        let taken =
-            synced.and_then(|()| writer.take_durable().map_or(Ok(()), |durable| self.take_over(durable)));
-        if let Err(error) = taken {
-            self.fail(error);
+        let wanted = self.wanted();
+        let synced = if self.has_failed() { Ok(false) } else { self.sync_once(writer, wanted) };
+        if let Err(error) = &synced {
+            self.fail(error.clone());
         }
         if self.has_failed() {
             self.give_up(writer.take_tickets());
-            return false;
         }
-        has_jobs
+        synced.unwrap_or(false)
+    }
+
+    fn sync_once(&self, writer: &mut Writer, wanted: Sequence) -> Result<bool, VaultError> {
+        if let Some(durable) = writer.take_durable() {
+            self.take_over(durable)?;
+        }
+        writer.note_durable()?;
+        let jobs = writer.next_jobs(wanted);
+        let has_jobs = !jobs.is_empty();
+        for job in jobs {
+            let result = job.run(&self.packs);
+            writer.synced(&job, result)?;
+        }
+        Ok(has_jobs)
     }
 
     /// Ends a writer that is driven on the calling thread.
@@ -538,17 +549,16 @@ impl Core {
         self.pump();
         let writer = self.inline.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut writer) = writer.filter(|_| !self.has_failed()) else { return };
-        let closed = writer.close().and_then(|()| {
-            let durable = writer.take_durable();
-            let packs = writer.take_closed_rows();
-            let rows =
-                Durable { records: Vec::new(), packs, tickets: Vec::new(), next: writer.next_sequence() };
-            durable.into_iter().chain([rows]).try_for_each(|durable| self.take_over(durable))
-        });
-        if let Err(error) = closed {
+        if let Err(error) = self.end_packs_inline(&mut writer) {
             self.fail(error);
             self.give_up(writer.take_tickets());
         }
+    }
+
+    fn end_packs_inline(&self, writer: &mut Writer) -> Result<(), VaultError> {
+        writer.end_packs();
+        while self.sync_once(writer, Sequence(u64::MAX))? {}
+        self.take_over(writer.take_completed())
     }
 }
 

@@ -4,6 +4,7 @@
 //! vault in a folder look like any destination. What this crate never does: look into sealed bytes, delete objects, or speak to a network.
 
 mod account;
+mod check;
 mod control;
 mod core;
 mod disk;
@@ -28,6 +29,7 @@ mod watch;
 mod writer;
 
 pub use account::{Account, Commit};
+pub use check::{AffectedSnapshot, CheckProgress, CheckReport, Finding, Problem};
 pub use control::Control;
 pub use error::{Recovery, VaultError};
 pub use folder::{FolderDestination, snapshot_head};

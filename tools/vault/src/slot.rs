@@ -9,25 +9,29 @@ use backstore_protocol::ids::VaultId;
 
 use crate::error::VaultError;
 use crate::index::fjall::FjallStore;
-use crate::index::{DAMAGED_MARK, MetaFault, MetaStore};
+use crate::index::{DAMAGED_MARK, IndexHome, MetaFault, MetaStore};
 use crate::limits::READERS_MAX;
-use crate::options::Access;
+use crate::options::{Access, OpenOptions};
 
 /// A folder for an index that nobody else uses while this is held.
 pub(crate) struct Slot {
-    pub(crate) folder: PathBuf,
+    folder: PathBuf,
+    cache_bytes: u64,
     _lock: Lock,
 }
 
 impl Slot {
-    /// Takes the folder for an index of a vault, below `index`.
-    pub(crate) fn take(index: &Path, vault: VaultId, access: Access) -> Result<Self, VaultError> {
-        let base = index.join(vault.to_string());
-        match access {
-            Access::Write => Self::try_take(base.join("write"))?.ok_or(VaultError::Locked { path: base }),
+    /// Takes the folder for an index of a vault.
+    pub(crate) fn take(options: &OpenOptions, vault: VaultId) -> Result<Self, VaultError> {
+        let base = options.index.join(vault.to_string());
+        let cache_bytes = options.cache_bytes;
+        match options.access {
+            Access::Write => {
+                Self::try_take(base.join("write"), cache_bytes)?.ok_or(VaultError::Locked { path: base })
+            }
             Access::Read => {
                 for number in 0..READERS_MAX {
-                    if let Some(slot) = Self::try_take(base.join(format!("read-{number}")))? {
+                    if let Some(slot) = Self::try_take(base.join(format!("read-{number}")), cache_bytes)? {
                         return Ok(slot);
                     }
                 }
@@ -36,23 +40,27 @@ impl Slot {
         }
     }
 
-    fn try_take(folder: PathBuf) -> Result<Option<Self>, VaultError> {
+    fn try_take(folder: PathBuf, cache_bytes: u64) -> Result<Option<Self>, VaultError> {
         let made = fs::create_dir_all(&folder);
         made.map_err(|error| VaultError::disk("make", folder.clone(), error))?;
         let lock = lock(&folder.join("lock"))?;
-        Ok(lock.map(|lock| Self { folder, _lock: lock }))
+        Ok(lock.map(|lock| Self { folder, cache_bytes, _lock: lock }))
     }
 
-    /// Opens the rows that are there. An error says why they have to be made anew.
-    pub(crate) fn open_store(&self, cache_bytes: u64) -> Result<Arc<dyn MetaStore>, MetaFault> {
+    fn rows(&self) -> PathBuf {
+        self.folder.join("rows")
+    }
+}
+
+impl IndexHome for Slot {
+    fn open(&self) -> Result<Arc<dyn MetaStore>, MetaFault> {
         if let Ok(detail) = fs::read_to_string(self.folder.join(DAMAGED_MARK)) {
             return Err(MetaFault::Damaged(detail));
         }
-        Ok(Arc::new(FjallStore::open(&self.rows(), cache_bytes)?))
+        Ok(Arc::new(FjallStore::open(&self.rows(), self.cache_bytes)?))
     }
 
-    /// Removes the rows.
-    pub(crate) fn clear(&self) -> Result<(), VaultError> {
+    fn clear(&self) -> Result<(), VaultError> {
         let ignore_absent = |result: io::Result<()>, path: PathBuf| match result {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(VaultError::disk("remove", path, error))
@@ -64,8 +72,8 @@ impl Slot {
         ignore_absent(fs::remove_file(&mark), mark)
     }
 
-    fn rows(&self) -> PathBuf {
-        self.folder.join("rows")
+    fn folder(&self) -> &Path {
+        &self.folder
     }
 }
 

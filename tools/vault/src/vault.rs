@@ -10,17 +10,18 @@ use backstore_platform::lock::Lock;
 use backstore_protocol::ids::VaultId;
 
 use crate::account::Account;
+use crate::check::{self, CheckProgress, CheckReport};
 use crate::control::Control;
 use crate::core::{Core, CoreParts};
 use crate::disk::Disk;
 use crate::disk::real::RealDisk;
 use crate::error::VaultError;
 use crate::ids::AccountNumber;
-use crate::index::{Index, MetaFault};
+use crate::index::Index;
 use crate::options::{Access, OpenOptions};
 use crate::pack::file::Packs;
 use crate::pack::header::Superblock;
-use crate::recover::{Obstacle, OpenReport, Recovered, recover};
+use crate::recover::{OpenReport, Recovered, open_index};
 use crate::slot::{Slot, lock};
 use crate::superblock;
 use crate::writer::threads::Threads;
@@ -42,7 +43,8 @@ impl Vault {
     ///
     /// # Errors
     ///
-    /// [`VaultError::AlreadyAVault`] if there is one or parts of one; [`VaultError::FolderMissing`] if the folder to hold `dir` is not
+    /// [`VaultError::AlreadyAVault`] if there is one or parts of one; [`VaultError::FolderNotEmpty`] if anything else is there;
+    /// [`VaultError::FolderMissing`] if the folder to hold `dir` is not
     /// there; or a failed system call.
     pub fn create(dir: &Path, machine: &dyn Machine) -> Result<VaultId, VaultError> {
         let failed = |error| VaultError::disk("make", dir.to_owned(), error);
@@ -56,6 +58,11 @@ impl Vault {
         let parts = [superblock::NAME, "packs"].map(|name| dir.join(name));
         if parts.iter().any(|part| part.exists()) {
             return Err(VaultError::AlreadyAVault { path: dir.to_owned() });
+        }
+        let mut found = fs::read_dir(dir).map_err(failed)?;
+        // The one thing that an empty disk holds.
+        if found.any(|entry| entry.is_ok_and(|entry| entry.file_name() != "lost+found")) {
+            return Err(VaultError::FolderNotEmpty { path: dir.to_owned() });
         }
         for name in ["packs", "quarantine"] {
             fs::create_dir_all(dir.join(name)).map_err(failed)?;
@@ -90,9 +97,9 @@ impl Vault {
                     .ok_or(VaultError::Locked { path: options.dir.clone() })?,
             ),
         };
-        let slot = Slot::take(&options.index, found.vault, options.access)?;
+        let slot = Slot::take(&options, found.vault)?;
         let packs = Arc::new(Packs::new(Arc::clone(&disk) as Arc<dyn Disk>, found.vault));
-        let (index, mut recovered) = open_index(&packs, &slot, &options)?;
+        let (index, mut recovered) = open_index(&packs, &slot, options.access)?;
         recovered.report.names_not_synced = disk.names_not_synced();
         let parts = Parts { packs, index, recovered, sizes: PackSizes::default() };
         let mut vault = Self::assemble(parts, &options, Drive::Threads)?;
@@ -167,6 +174,21 @@ impl Vault {
         Ok(self.core.watch.wait(seen, patience))
     }
 
+    /// Reads every pack again and compares it with what is known of it. With `repair`, damage is noted so that [`Account::have`] says no and the
+    /// next backup heals it, second copies are made again, damaged bytes are copied to quarantine, and rows of the index that are
+    /// wrong are made right. A healthy vault is not changed.
+    ///
+    /// # Errors
+    ///
+    /// A failed system call, [`VaultError::Index`], or, with `repair`, what writing returns. What is damaged is no error.
+    pub fn check(
+        &self,
+        progress: &mut dyn FnMut(CheckProgress),
+        repair: bool,
+    ) -> Result<CheckReport, VaultError> {
+        check::run(&self.core, progress, repair)
+    }
+
     /// Makes everything received durable, ends its packs and gives the vault free. Handles that are left over return
     /// [`VaultError::Closed`].
     ///
@@ -227,36 +249,6 @@ pub(crate) enum Drive {
     Threads,
     /// Whoever calls.
     Inline,
-}
-
-/// Opens the index and brings it up to date, or makes it anew if that is not possible.
-fn open_index(packs: &Packs, slot: &Slot, options: &OpenOptions) -> Result<(Index, Recovered), VaultError> {
-    let reason = match try_index(packs, slot, options) {
-        Ok(opened) => return Ok(opened),
-        Err(Obstacle::Error(error)) => return Err(error),
-        Err(Obstacle::Rebuild(reason)) => reason,
-    };
-    slot.clear()?;
-    match try_index(packs, slot, options) {
-        Ok((index, mut recovered)) => {
-            recovered.report.index_rebuilt = Some(reason);
-            Ok((index, recovered))
-        }
-        Err(Obstacle::Error(error)) => Err(error),
-        Err(Obstacle::Rebuild(detail)) => Err(VaultError::Index { path: slot.folder.clone(), detail }),
-    }
-}
-
-fn try_index(packs: &Packs, slot: &Slot, options: &OpenOptions) -> Result<(Index, Recovered), Obstacle> {
-    let store = slot.open_store(options.cache_bytes).map_err(|fault| match fault {
-        MetaFault::Full => Obstacle::Error(VaultError::Full),
-        MetaFault::Locked => Obstacle::Error(VaultError::Locked { path: slot.folder.clone() }),
-        MetaFault::Damaged(detail) => Obstacle::Rebuild(detail),
-    })?;
-    let index = Index::new(store, &slot.folder);
-    let is_new = index.get(crate::index::rows::VAULT_KEY)?.is_none();
-    let recovered = recover(packs, &index, options.access, is_new)?;
-    Ok((index, recovered))
 }
 
 /// Whoever writes to a vault has this file locked.

@@ -10,8 +10,9 @@ use backstore_protocol::store::Committed;
 use bytes::Bytes;
 
 use super::Account;
+use super::put::is_kept_twice;
 use crate::error::VaultError;
-use crate::ids::Sequence;
+use crate::ids::{AccountNumber, Sequence};
 use crate::index::change::SnapshotPayload;
 use crate::index::rows::{self, LineageRow, SnapshotRow};
 use crate::pack::record::{Flags, RecordHeader, RecordKind, content_hash};
@@ -49,7 +50,7 @@ impl Account {
             return Ok(committed);
         }
         self.check_reachable(&commit.head.root, &commit.head.body)?;
-        self.copy_root(commit)?;
+        self.copy_object(&commit.head.root, commit.device)?;
         // A snapshot is written only when what it needs is durable.
         self.core.sync()?;
         let (receipt, received_at) = self.write_snapshot(commit)?;
@@ -134,38 +135,37 @@ impl Account {
         unread.map_or(Ok(children), |id| Err(VaultError::Damaged { id }))
     }
 
-    /// A root that is a leaf was stored once; a snapshot's root is kept twice.
-    fn copy_root(&self, commit: &Commit<'_>) -> Result<(), VaultError> {
+    /// Writes a second copy of an object that lacks one. A root that is a leaf was stored once; a snapshot's root is kept twice.
+    pub(crate) fn copy_object(&self, id: &ObjectId, device: DeviceId) -> Result<(), VaultError> {
         loop {
             let refusals = self.core.state().refusals();
-            let id = commit.head.root;
-            let has_copy = self.core.index.get(&rows::copy_key(self.number, &id))?.is_some();
-            let mut root = None;
-            self.read(&[id], &mut |_, object| root = object.ok())?;
-            let root = root.ok_or(VaultError::Damaged { id })?;
-            if root.level > 0 || has_copy {
+            let has_copy = self.core.index.get(&rows::copy_key(self.number, id))?.is_some();
+            let mut object = None;
+            self.read(&[*id], &mut |_, read| object = read.ok())?;
+            let object = object.ok_or(VaultError::Damaged { id: *id })?;
+            // What is kept twice anyway and is on its way has its copy with it.
+            let is_pending = self.core.state().object(self.number, id).is_some();
+            if has_copy || (is_pending && is_kept_twice(object.kind, object.level)) {
                 return Ok(());
             }
+            // If the second copy is what is left, it is the first that is written again.
+            let is_copy = self.core.index.object(self.number, id)?.is_some_and(|row| row.is_copy);
             let header = RecordHeader {
-                kind: RecordKind::Object(root.kind),
-                level: root.level,
-                flags: Flags { second_copy: true, again: false },
+                kind: RecordKind::Object(object.kind),
+                level: object.level,
+                flags: Flags { second_copy: !is_copy, again: false },
                 account: self.number,
-                device: commit.device,
+                device,
                 received_at: self.core.machine.now_ms(),
                 sequence: Sequence(0),
-                id,
-                references: (root.references.len() / ObjectId::SIZE) as u32,
-                length: root.sealed.len() as u32,
-                content_hash: content_hash(&root.references, &root.sealed),
-                durable: 0,
+                id: *id,
+                references: (object.references.len() / ObjectId::SIZE) as u32,
+                length: object.sealed.len() as u32,
+                content_hash: content_hash(&object.references, &object.sealed),
+                durable: Sequence(0),
             };
-            let record = NewRecord {
-                header,
-                references: root.references,
-                content: root.sealed,
-                payload: Payload::Object,
-            };
+            let (references, content) = (object.references, object.sealed);
+            let record = NewRecord { header, references, content, payload: Payload::Object };
             if self.core.enqueue(vec![record], refusals)?.is_some() {
                 return Ok(());
             }
@@ -194,7 +194,13 @@ impl Account {
                 row => {
                     check_continues(&commit.head, commit.device, row.as_ref())?;
                     let received_at = self.core.machine.now_ms();
-                    (self.snapshot_records(commit, received_at), received_at)
+                    let payload = SnapshotPayload {
+                        head: commit.head,
+                        header: commit.header.to_vec(),
+                        device: commit.device,
+                        received_at,
+                    };
+                    (snapshot_records(self.number, &payload), received_at)
                 }
             };
             if let Some(receipt) = self.core.enqueue(records, refusals)? {
@@ -202,37 +208,33 @@ impl Account {
             }
         }
     }
+}
 
-    fn snapshot_records(&self, commit: &Commit<'_>, received_at: i64) -> Vec<NewRecord> {
-        let references = Bytes::from(commit.head.references());
-        let content = Bytes::from(commit.head.encode(commit.header));
-        let payload = Payload::Snapshot(Arc::new(SnapshotPayload {
-            head: commit.head,
-            header: commit.header.to_vec(),
-            device: commit.device,
-            received_at,
-        }));
-        let record = |second_copy| NewRecord {
-            header: RecordHeader {
-                kind: RecordKind::Snapshot,
-                level: 0,
-                flags: Flags { second_copy, again: false },
-                account: self.number,
-                device: commit.device,
-                received_at,
-                sequence: Sequence(0),
-                id: ObjectId::from_bytes(*commit.head.id.as_bytes()),
-                references: (references.len() / ObjectId::SIZE) as u32,
-                length: content.len() as u32,
-                content_hash: content_hash(&references, &content),
-                durable: 0,
-            },
-            references: references.clone(),
-            content: content.clone(),
-            payload: payload.clone(),
-        };
-        vec![record(false), record(true)]
-    }
+/// A snapshot's record and its second copy.
+pub(crate) fn snapshot_records(account: AccountNumber, payload: &SnapshotPayload) -> Vec<NewRecord> {
+    let references = Bytes::from(payload.head.references());
+    let content = Bytes::from(payload.head.encode(&payload.header));
+    let shared = Arc::new(payload.clone());
+    let record = |second_copy| NewRecord {
+        header: RecordHeader {
+            kind: RecordKind::Snapshot,
+            level: 0,
+            flags: Flags { second_copy, again: false },
+            account,
+            device: payload.device,
+            received_at: payload.received_at,
+            sequence: Sequence(0),
+            id: ObjectId::from_bytes(*payload.head.id.as_bytes()),
+            references: (references.len() / ObjectId::SIZE) as u32,
+            length: content.len() as u32,
+            content_hash: content_hash(&references, &content),
+            durable: Sequence(0),
+        },
+        references: references.clone(),
+        content: content.clone(),
+        payload: Payload::Snapshot(Arc::clone(&shared)),
+    };
+    vec![record(false), record(true)]
 }
 
 /// `Ok` if a snapshot of a device is the next one of its lineage.

@@ -18,6 +18,8 @@ use crate::index::rows::{self, Usage};
 use crate::limits::DAMAGED_MAX;
 
 pub use commit::Commit;
+pub(crate) use commit::snapshot_records;
+pub(crate) use put::is_kept_twice;
 
 /// One account of an open vault.
 #[derive(Clone)]

@@ -106,7 +106,7 @@ impl Account {
                 references: (object.references.len() / ObjectId::SIZE) as u32,
                 length: object.sealed.len() as u32,
                 content_hash: content_hash(&object.references, &object.sealed),
-                durable: 0,
+                durable: Sequence(0),
             };
             let record = |header| NewRecord {
                 header,
@@ -134,7 +134,7 @@ impl Account {
 }
 
 /// What a snapshot's structure hangs on: losing one of these loses much.
-pub(super) fn is_kept_twice(kind: ObjectKind, level: u8) -> bool {
+pub(crate) fn is_kept_twice(kind: ObjectKind, level: u8) -> bool {
     match kind {
         ObjectKind::Data => false,
         ObjectKind::Tree | ObjectKind::Map => level > 0,

@@ -1,5 +1,7 @@
 //! The files of a vault's folder: the seam under which a test's disk can stop, fill up and lose what was not synced.
 
+#[cfg(test)]
+pub(crate) mod fault;
 pub(crate) mod real;
 
 use std::io::{self, IoSlice};

@@ -129,6 +129,29 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// A record was found whole, whatever the index believes of it.
+    pub(crate) fn restore_object(
+        &mut self,
+        pack: PackNumber,
+        entry: &Entry,
+        kind: ObjectKind,
+    ) -> Result<(), VaultError> {
+        let (account, id) = (entry.account, &entry.id);
+        // A row of the same record that says otherwise is wrong.
+        let is_wrong =
+            |row: &ObjectRow| row.is_copy == entry.flags.second_copy && row.sequence == entry.sequence;
+        if let Some(first) = self.object(account, id)?.filter(|row| row.is_damaged || is_wrong(row)) {
+            self.count(account, -1, -(first.place.size() as i64));
+            self.remove(rows::object_key(account, id));
+        }
+        if let Some(copy) = self.copy(account, id)?.filter(is_wrong) {
+            self.count(account, 0, -(copy.place.size() as i64));
+            self.remove(rows::copy_key(account, id));
+        }
+        self.remove(rows::damage_key(account, id));
+        self.add_object(pack, entry, kind)
+    }
+
     fn add_copy(&mut self, account: AccountNumber, id: &ObjectId, row: ObjectRow) -> Result<(), VaultError> {
         match self.copy(account, id)? {
             Some(before) if before.sequence >= row.sequence => return Ok(()),
@@ -201,6 +224,8 @@ impl<'a> Change<'a> {
             id: head.id,
             received_at: payload.received_at,
             device: payload.device,
+            fencing: head.fencing,
+            previous: head.previous,
             root: head.root,
             body: head.body,
             header: payload.header.clone(),

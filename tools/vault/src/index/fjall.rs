@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::{fs, io};
 
 use fjall::config::{BlockSizePolicy, CompressionPolicy, PartitioningPolicy, PinningPolicy};
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::memory::Rows;
 use super::{EachRow, MetaFault, MetaStore, Row};
@@ -18,8 +18,7 @@ use crate::error::is_full;
 
 /// Rows in a fjall database.
 pub(crate) struct FjallStore {
-    /// Held for as long as the rows are used.
-    _database: Database,
+    database: Database,
     keyspace: Keyspace,
     memory: RwLock<Memory>,
     flushing: Mutex<()>,
@@ -43,7 +42,7 @@ impl FjallStore {
                 .max_cached_files(Some(64))
                 .open()?;
             let keyspace = database.keyspace("rows", keyspace_options)?;
-            Ok(Self { _database: database, keyspace, memory: RwLock::default(), flushing: Mutex::new(()) })
+            Ok(Self { database, keyspace, memory: RwLock::default(), flushing: Mutex::new(()) })
         };
         guarded(open)
     }
@@ -65,7 +64,9 @@ impl FjallStore {
                     None => ingestion.write_tombstone(key)?,
                 }
             }
-            ingestion.finish()
+            ingestion.finish()?;
+            // A compaction that met damage has ended its thread and says so only here.
+            self.database.persist(PersistMode::Buffer)
         })
     }
 }

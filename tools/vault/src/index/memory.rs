@@ -1,4 +1,4 @@
-//! Rows in memory: what a store has not yet written, and a whole store for tests.
+//! Rows in memory: those that a store has not yet written.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -4,6 +4,8 @@ pub(crate) mod change;
 pub(crate) mod fjall;
 pub(crate) mod memory;
 pub(crate) mod rows;
+#[cfg(test)]
+pub(crate) mod test_store;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -52,6 +54,18 @@ pub(crate) trait MetaStore: Send + Sync {
 
     /// Bytes that were written and are not durable.
     fn unflushed_bytes(&self) -> usize;
+}
+
+/// Where the rows of an index are kept while the vault is closed.
+pub(crate) trait IndexHome {
+    /// Opens the rows that are there, or none.
+    fn open(&self) -> Result<Arc<dyn MetaStore>, MetaFault>;
+
+    /// Removes all rows.
+    fn clear(&self) -> Result<(), VaultError>;
+
+    /// How a message names it.
+    fn folder(&self) -> &Path;
 }
 
 /// The index of an open vault.

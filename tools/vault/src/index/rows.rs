@@ -232,6 +232,8 @@ pub(crate) struct SnapshotRow {
     /// Milliseconds since 1970.
     pub(crate) received_at: i64,
     pub(crate) device: DeviceId,
+    pub(crate) fencing: u64,
+    pub(crate) previous: Option<SnapshotId>,
     pub(crate) root: ObjectId,
     pub(crate) body: ObjectId,
     /// As it was signed.
@@ -243,6 +245,8 @@ impl SnapshotRow {
         let mut bytes = self.id.as_bytes().to_vec();
         bytes.extend(self.received_at.to_le_bytes());
         bytes.extend(self.device.as_bytes());
+        bytes.extend(self.fencing.to_le_bytes());
+        bytes.extend(self.previous.unwrap_or(SnapshotId::ZERO).as_bytes());
         bytes.extend(self.root.as_bytes());
         bytes.extend(self.body.as_bytes());
         bytes.extend(&self.header);
@@ -255,6 +259,8 @@ impl SnapshotRow {
             id: SnapshotId::from_bytes(fields.take()?),
             received_at: fields.i64()?,
             device: DeviceId::from_bytes(fields.take()?),
+            fencing: fields.u64()?,
+            previous: Some(SnapshotId::from_bytes(fields.take()?)).filter(|id| *id != SnapshotId::ZERO),
             root: ObjectId::from_bytes(fields.take()?),
             body: ObjectId::from_bytes(fields.take()?),
             header: fields.0.to_vec(),

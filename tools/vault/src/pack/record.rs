@@ -96,8 +96,8 @@ pub(crate) struct RecordHeader {
     /// Of the content, in bytes.
     pub(crate) length: u32,
     pub(crate) content_hash: [u8; 32],
-    /// Bytes of the pack below this offset were durable when the header was made.
-    pub(crate) durable: u64,
+    /// All records of the vault up to this one were durable when the header was made.
+    pub(crate) durable: Sequence,
 }
 
 /// Why bytes are no header.
@@ -152,7 +152,7 @@ impl RecordHeader {
         bytes[80..84].copy_from_slice(&self.references.to_le_bytes());
         bytes[84..88].copy_from_slice(&self.length.to_le_bytes());
         bytes[88..120].copy_from_slice(&self.content_hash);
-        bytes[120..128].copy_from_slice(&self.durable.to_le_bytes());
+        bytes[120..128].copy_from_slice(&self.durable.0.to_le_bytes());
         let check = key.check(offset, &bytes[..CHECKED_SIZE]);
         bytes[CHECKED_SIZE..].copy_from_slice(&check);
         bytes
@@ -194,7 +194,7 @@ impl RecordHeader {
             references: fields.u32()?,
             length: fields.u32()?,
             content_hash: fields.take()?,
-            durable: fields.u64()?,
+            durable: Sequence(fields.u64()?),
         })
     }
 }
@@ -246,7 +246,7 @@ pub(crate) mod tests {
                 references,
                 length,
                 content_hash,
-                durable,
+                durable: Sequence(durable),
             }
         })
     }

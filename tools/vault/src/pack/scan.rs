@@ -32,14 +32,15 @@ pub(crate) enum Found {
     },
 }
 
-/// Tells `each` what lies between `from` and `to`, until it breaks. Returns the offset behind the last byte that is not zero.
+/// Tells `each` what lies between `from` and `to`, until it breaks. Returns the offset behind the last byte that is not zero, and behind every
+/// record that a header announces, although it may not be there as a whole.
 pub(crate) fn scan(
     pack: &Pack,
     from: u64,
     to: u64,
     each: &mut dyn FnMut(Found) -> ControlFlow<()>,
 ) -> io::Result<u64> {
-    let mut window = Window { pack, start: 0, bytes: Vec::new(), end: to };
+    let mut window = Window { pack, start: 0, bytes: Vec::new(), end: to, announced: 0 };
     let mut offset = from;
     while offset < to {
         if let Some(next) = visit(&mut window, offset, each)? {
@@ -60,10 +61,10 @@ pub(crate) fn scan(
         }
         match next {
             Some(next) => offset = next,
-            None => return Ok(gap_end),
+            None => return Ok(gap_end.max(window.announced)),
         }
     }
-    Ok(offset.min(to))
+    Ok(offset.min(to).max(window.announced))
 }
 
 /// Hands over the record at `offset`, if one is there, and returns where it ends, or the end of everything after a break.
@@ -74,7 +75,11 @@ fn visit(
 ) -> io::Result<Option<u64>> {
     let found = match window.header(offset)? {
         Ok(header) if offset + header.size() <= window.end => Found::Record { offset, header },
-        Ok(_) | Err(RecordFault::NotARecord) => return Ok(None),
+        Ok(header) => {
+            window.announced = window.announced.max(offset + header.size());
+            return Ok(None);
+        }
+        Err(RecordFault::NotARecord) => return Ok(None),
         Err(RecordFault::Newer(what)) => Found::Newer { what },
     };
     let end = match &found {
@@ -90,6 +95,8 @@ struct Window<'a> {
     start: u64,
     bytes: Vec<u8>,
     end: u64,
+    /// Where records end that do not fit.
+    announced: u64,
 }
 
 impl Window<'_> {
@@ -132,19 +139,24 @@ impl Window<'_> {
             if tried == 0 {
                 break;
             }
-            let mut at = 0;
+            let (mut at, mut announced) = (0, 0);
             while let Some(step) = bytes[at..tried].iter().position(|byte| *byte == RECORD_MAGIC[0]) {
                 at += step;
                 let candidate = start + at as u64;
                 match RecordHeader::decode(&bytes[at..], &key, candidate) {
                     Ok(header) if candidate + header.size() <= end => return Ok((Some(candidate), used)),
                     Err(RecordFault::Newer(_)) => return Ok((Some(candidate), used)),
-                    Ok(_) | Err(RecordFault::NotARecord) => at += 1,
+                    Ok(header) => {
+                        announced = announced.max(candidate + header.size());
+                        at += 1;
+                    }
+                    Err(RecordFault::NotARecord) => at += 1,
                 }
             }
             if let Some(last) = bytes[..tried].iter().rposition(|byte| *byte != 0) {
                 used = start + last as u64 + 1;
             }
+            self.announced = self.announced.max(announced);
             offset += tried as u64;
         }
         Ok((None, used))

@@ -9,38 +9,56 @@ use crate::error::VaultError;
 use crate::ids::Sequence;
 use crate::index::rows::{PackRow, PackState};
 use crate::limits::BLOCK;
+use crate::options::Access;
 use crate::pack::file::{Pack, Packs};
 use crate::pack::footer::{Entry, Footer, FooterState, Gap, GapReason, TRAILER_SIZE, Trailer};
 use crate::pack::record::{HEADER_SIZE, RecordHeader, RecordKind};
 use crate::pack::scan::{Found, scan};
 
 /// What a pack holds beyond what the index knows.
-pub(crate) struct Contents {
+pub(crate) enum Contents {
+    /// It ends with a footer.
+    Finished(Finished),
+    /// It does not.
+    Open(Scanned),
+}
+
+/// A pack that ends with a footer. All its records were durable when that was written.
+pub(crate) struct Finished {
     pub(crate) pack: Arc<Pack>,
     /// As it was in the index.
     pub(crate) row: PackRow,
-    /// Of the file.
     pub(crate) size: u64,
+    pub(crate) state: FooterState,
     /// Records behind `row.indexed`, in the order of offsets.
     pub(crate) entries: Vec<Entry>,
-    pub(crate) end: End,
-    /// Bytes that were records once and are none now.
-    pub(crate) damaged: Vec<Gap>,
+    /// Some of it was records once and is none now.
+    pub(crate) is_damaged: bool,
+    /// Up to here everything in the vault was durable when the footer was written.
+    pub(crate) durable: Sequence,
 }
 
-/// How a pack ends.
-pub(crate) enum End {
-    /// With a footer.
-    Footer(FooterState),
-    /// Without.
-    Unfinished(Unfinished),
+/// A pack without a footer at its end, read from header to header.
+pub(crate) struct Scanned {
+    pub(crate) pack: Arc<Pack>,
+    /// As it was in the index.
+    pub(crate) row: PackRow,
+    records: Vec<(u64, RecordHeader)>,
+    /// Where no records are, although there are bytes.
+    ranges: Vec<(u64, u64)>,
+    /// Behind the last byte that is not zero, and behind every record that a header announces.
+    used: u64,
+    /// Up to here everything in the vault was durable when the last record was written.
+    pub(crate) durable: Sequence,
 }
 
-/// A pack without a footer at its end.
-pub(crate) struct Unfinished {
-    /// Behind the last byte that is not zero.
+/// A pack without a footer at its end, of which is known what counts.
+pub(crate) struct Judged {
+    pub(crate) pack: Arc<Pack>,
+    pub(crate) row: PackRow,
+    /// As in [`Scanned`].
     pub(crate) used: u64,
-    /// All records that count.
+    /// All records that count, in the order of offsets.
     pub(crate) entries: Vec<Entry>,
     /// How many of them lie before the end of the last footer; the others have to be listed by the next.
     pub(crate) listed: usize,
@@ -49,22 +67,27 @@ pub(crate) struct Unfinished {
     /// Behind the last footer.
     pub(crate) footer_start: u64,
     pub(crate) previous_footer: Option<u64>,
-    /// Bytes below were durable when the last record was written.
-    pub(crate) durable: u64,
     pub(crate) last: Sequence,
 }
 
 /// Reads what a pack holds beyond `row.indexed`.
-pub(crate) fn read(packs: &Packs, pack: Arc<Pack>, row: PackRow) -> Result<Contents, VaultError> {
+pub(crate) fn read(
+    packs: &Packs,
+    pack: Arc<Pack>,
+    row: PackRow,
+    access: Access,
+) -> Result<Contents, VaultError> {
     let failed = |error| VaultError::disk("read", packs.path(pack.id), error);
     let size = pack.file.size().map_err(failed)?;
     if let Some((offset, footer)) = last_footer(&pack, size).map_err(failed)? {
-        return finished(packs, pack, row, size, offset, footer);
+        return Ok(Contents::Finished(finished(packs, pack, row, size, offset, footer)?));
     }
-    let unfinished = read_unfinished(packs, &pack, size)?;
-    let entries = unfinished.entries.iter().copied().filter(|entry| entry.end() > row.indexed).collect();
-    let damaged = unfinished.gaps.iter().copied().filter(|gap| gap.reason == GapReason::Damaged).collect();
-    Ok(Contents { pack, row, size, entries, end: End::Unfinished(unfinished), damaged })
+    // Who ends the pack has to list everything behind its last footer; who only reads wants what is new.
+    let from = match access {
+        Access::Write => BLOCK,
+        Access::Read => row.indexed,
+    };
+    Ok(Contents::Open(scanned(packs, pack, row, from, size)?))
 }
 
 /// The footer a pack ends with, and where its record begins.
@@ -80,10 +103,14 @@ pub(crate) fn last_footer(pack: &Pack, size: u64) -> io::Result<Option<(u64, Foo
     }
 }
 
-/// The footer whose record begins at `offset`, if one does and is whole.
+/// The footer whose record begins at `offset`, if one does, is whole, and lists nothing that was not durable when it was written.
 pub(crate) fn footer_at(pack: &Pack, offset: u64) -> io::Result<Option<Footer>> {
     let record = pack.record(offset)?.filter(|record| record.header.kind == RecordKind::Footer);
-    Ok(record.and_then(|record| Footer::decode(&record.content, offset)))
+    let Some(record) = record else { return Ok(None) };
+    let footer = Footer::decode(&record.content, offset);
+    let is_durable =
+        |footer: &Footer| footer.entries.iter().all(|entry| entry.sequence <= record.header.durable);
+    Ok(footer.filter(is_durable))
 }
 
 /// Contents of a pack that ends with a footer. Where an earlier footer is damaged, its part of the pack is read instead.
@@ -94,39 +121,40 @@ fn finished(
     size: u64,
     offset: u64,
     footer: Footer,
-) -> Result<Contents, VaultError> {
+) -> Result<Finished, VaultError> {
     let failed = |error| VaultError::disk("read", packs.path(pack.id), error);
+    let durable = pack.header(offset).map_err(failed)?.map_or(Sequence(0), |header| header.durable);
     let state = footer.state;
     let mut parts = Vec::new();
-    let mut damaged = Vec::new();
-    let mut next = Some((offset, footer));
-    while let Some((_, footer)) = next.take() {
-        damaged.extend(footer.gaps.iter().copied().filter(|gap| gap.reason == GapReason::Damaged));
+    let mut is_damaged = false;
+    let mut next = Some(footer);
+    while let Some(footer) = next.take() {
+        is_damaged |= footer.gaps.iter().any(|gap| gap.reason == GapReason::Damaged);
         let (start, previous) = (footer.start, footer.previous);
         parts.push(footer.entries);
         let Some(offset) = previous.filter(|_| start > row.indexed) else { continue };
         match footer_at(&pack, offset).map_err(failed)? {
-            Some(footer) if offset < start => next = Some((offset, footer)),
+            Some(footer) if offset < start => next = Some(footer),
             Some(_) | None => {
-                let earlier = read_unfinished(packs, &pack, start)?;
-                damaged.extend(earlier.gaps.iter().map(|gap| Gap { reason: GapReason::Damaged, ..*gap }));
-                parts.push(earlier.entries);
+                is_damaged = true;
+                let earlier = scanned(packs, Arc::clone(&pack), row, BLOCK, start)?;
+                // Without its table every byte is looked at.
+                parts.push(earlier.judge(packs, Sequence(0))?.entries);
             }
         }
     }
     let mut entries: Vec<_> = parts.into_iter().flatten().filter(|entry| entry.end() > row.indexed).collect();
     entries.sort_unstable_by_key(|entry| entry.offset);
     entries.dedup_by_key(|entry| entry.offset);
-    Ok(Contents { pack, row, size, entries, end: End::Footer(state), damaged })
+    Ok(Finished { pack, row, size, state, entries, is_damaged, durable })
 }
 
-/// Reads a pack, or its first `size` bytes, from header to header.
-fn read_unfinished(packs: &Packs, pack: &Pack, size: u64) -> Result<Unfinished, VaultError> {
-    let failed = |error| VaultError::disk("read", packs.path(pack.id), error);
+/// Reads a part of a pack from header to header.
+fn scanned(packs: &Packs, pack: Arc<Pack>, row: PackRow, from: u64, to: u64) -> Result<Scanned, VaultError> {
     let mut records: Vec<(u64, RecordHeader)> = Vec::new();
     let mut ranges = Vec::new();
     let mut newer = None;
-    let used = scan(pack, BLOCK, size, &mut |found| {
+    let used = scan(&pack, from, to, &mut |found| {
         match found {
             Found::Record { offset, header } => records.push((offset, header)),
             Found::Gap { offset, length } => ranges.push((offset, length)),
@@ -137,65 +165,90 @@ fn read_unfinished(packs: &Packs, pack: &Pack, size: u64) -> Result<Unfinished, 
         }
         ControlFlow::Continue(())
     });
-    let used = used.map_err(failed)?;
+    let used = used.map_err(|error| VaultError::disk("read", packs.path(pack.id), error))?;
     if let Some(what) = newer {
         return Err(VaultError::Newer { path: packs.path(pack.id), what });
     }
-    let durable = records.iter().map(|(_, header)| header.durable).max().unwrap_or(0);
-    let reason = |offset| if offset < durable { GapReason::Damaged } else { GapReason::Torn };
-    let mut unfinished = Unfinished {
-        used,
-        entries: Vec::new(),
-        listed: 0,
-        gaps: ranges
-            .iter()
-            .map(|(offset, length)| Gap { offset: *offset, length: *length, reason: reason(*offset) })
-            .collect(),
-        footer_start: BLOCK,
-        previous_footer: None,
-        durable,
-        last: Sequence(0),
-    };
-    for (offset, header) in &records {
-        unfinished.visit(pack, *offset, header).map_err(failed)?;
-    }
-    unfinished.gaps.retain(|gap| gap.offset >= unfinished.footer_start);
-    unfinished.gaps.sort_unstable_by_key(|gap| gap.offset);
-    Ok(unfinished)
+    let durable = records.iter().map(|(_, header)| header.durable).max().unwrap_or_default();
+    Ok(Scanned { pack, row, records, ranges, used, durable })
 }
 
-impl Unfinished {
-    fn visit(&mut self, pack: &Pack, offset: u64, header: &RecordHeader) -> io::Result<()> {
-        let end = offset + header.size();
-        match header.kind {
-            RecordKind::Mark => {}
-            RecordKind::Footer => match footer_at(pack, offset)? {
-                // It knows which records before it do not count.
-                Some(footer) if footer.start == self.footer_start => {
-                    self.entries.truncate(self.listed);
-                    self.entries.extend(footer.entries);
-                    self.listed = self.entries.len();
-                    self.footer_start = end;
-                    self.previous_footer = Some(offset);
-                }
-                Some(_) | None => self.gaps.push(self.gap(offset, header.size())),
-            },
-            RecordKind::Object(_) | RecordKind::Snapshot | RecordKind::Control => {
-                self.last = self.last.max(header.sequence);
-                // What was durable is believed until it is read; what may have been torn is looked at.
-                if end > self.durable && !is_whole(pack, offset, header)? {
-                    self.gaps.push(self.gap(offset, header.size()));
-                } else {
-                    self.entries.push(Entry::new(header, offset as u32));
-                }
-            }
-        }
-        Ok(())
+impl Scanned {
+    /// Records that are durable, and so may be known to those who only read.
+    pub(crate) fn durable_entries(&self, durable: Sequence) -> Vec<Entry> {
+        let listed = self.records.iter().filter(|(_, header)| header.kind.is_listed());
+        let durable = listed.take_while(|(_, header)| header.sequence <= durable);
+        durable.map(|(offset, header)| Entry::new(header, *offset as u32)).collect()
     }
 
-    fn gap(&self, offset: u64, length: u64) -> Gap {
-        let reason = if offset < self.durable { GapReason::Damaged } else { GapReason::Torn };
-        Gap { offset, length, reason }
+    /// Decides what counts. Everything in the vault up to `durable` was durable once: it is believed until it is read. Of the rest every byte is
+    /// looked at.
+    pub(crate) fn judge(self, packs: &Packs, durable: Sequence) -> Result<Judged, VaultError> {
+        let failed = |error| VaultError::disk("read", packs.path(self.pack.id), error);
+        // In a pack, what lies before a durable record is durable as well.
+        let listed = self.records.iter().filter(|(_, header)| header.kind.is_listed());
+        let durable_end =
+            listed.clone().filter(|(_, header)| header.sequence <= durable).map(|(offset, _)| *offset).max();
+        let gap = |offset: u64, length| {
+            let is_damage = durable_end.is_some_and(|end| offset < end);
+            Gap { offset, length, reason: if is_damage { GapReason::Damaged } else { GapReason::Torn } }
+        };
+        let mut judged = Judged {
+            pack: Arc::clone(&self.pack),
+            row: self.row,
+            used: self.used,
+            entries: Vec::new(),
+            listed: 0,
+            gaps: self.ranges.iter().map(|(offset, length)| gap(*offset, *length)).collect(),
+            footer_start: BLOCK,
+            previous_footer: None,
+            last: listed.map(|(_, header)| header.sequence).max().unwrap_or_default(),
+        };
+        for (offset, header) in &self.records {
+            let counts = match header.kind {
+                RecordKind::Mark => true,
+                RecordKind::Footer => judged.take_footer(*offset, header).map_err(failed)?,
+                RecordKind::Object(_) | RecordKind::Snapshot | RecordKind::Control => {
+                    let counts = header.sequence <= durable
+                        || is_whole(&self.pack, *offset, header).map_err(failed)?;
+                    if counts {
+                        judged.entries.push(Entry::new(header, *offset as u32));
+                    }
+                    counts
+                }
+            };
+            if !counts {
+                judged.gaps.push(gap(*offset, header.size()));
+            }
+        }
+        judged.gaps.retain(|gap| gap.offset >= judged.footer_start);
+        judged.gaps.sort_unstable_by_key(|gap| gap.offset);
+        Ok(judged)
+    }
+}
+
+impl Judged {
+    /// A footer in the middle knows which records before it count. Returns false if it is none.
+    fn take_footer(&mut self, offset: u64, header: &RecordHeader) -> io::Result<bool> {
+        let footer = footer_at(&self.pack, offset)?;
+        let Some(footer) = footer.filter(|footer| footer.start == self.footer_start) else {
+            return Ok(false);
+        };
+        self.entries.truncate(self.listed);
+        self.entries.extend(footer.entries);
+        self.listed = self.entries.len();
+        self.footer_start = offset + header.size();
+        self.previous_footer = Some(offset);
+        Ok(true)
+    }
+
+    /// Records the index does not know.
+    pub(crate) fn new_entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.end() > self.row.indexed)
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.gaps.iter().any(|gap| gap.reason == GapReason::Damaged)
     }
 }
 

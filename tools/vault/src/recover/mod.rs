@@ -15,12 +15,12 @@ use std::ops::ControlFlow;
 use crate::disk::Folder;
 use crate::error::VaultError;
 use crate::ids::{AccountNumber, PackClass, PackId, PackNumber, Sequence};
-use crate::index::Index;
 use crate::index::rows::{self, PackRow, PackState, VAULT_KEY, VaultRow};
+use crate::index::{Index, IndexHome, MetaFault};
 use crate::limits::CATCH_UP_ENTRIES_MAX;
 use crate::options::Access;
 use crate::pack::file::Packs;
-use contents::{Contents, End};
+use contents::{Contents, Judged};
 use seal::Quarantined;
 
 /// What opening found and did besides opening.
@@ -58,7 +58,7 @@ pub(crate) struct Recovered {
 }
 
 /// Why an index cannot be brought up to date.
-pub(crate) enum Obstacle {
+enum Obstacle {
     /// It has to be made anew.
     Rebuild(String),
     /// Something else.
@@ -72,6 +72,40 @@ impl From<VaultError> for Obstacle {
             other => Self::Error(other),
         }
     }
+}
+
+/// Opens the index and brings it up to date, or makes it anew if that is not possible.
+pub(crate) fn open_index(
+    packs: &Packs,
+    home: &dyn IndexHome,
+    access: Access,
+) -> Result<(Index, Recovered), VaultError> {
+    let reason = match try_index(packs, home, access) {
+        Ok(opened) => return Ok(opened),
+        Err(Obstacle::Error(error)) => return Err(error),
+        Err(Obstacle::Rebuild(reason)) => reason,
+    };
+    home.clear()?;
+    match try_index(packs, home, access) {
+        Ok((index, mut recovered)) => {
+            recovered.report.index_rebuilt = Some(reason);
+            Ok((index, recovered))
+        }
+        Err(Obstacle::Error(error)) => Err(error),
+        Err(Obstacle::Rebuild(detail)) => Err(VaultError::Index { path: home.folder().to_owned(), detail }),
+    }
+}
+
+fn try_index(packs: &Packs, home: &dyn IndexHome, access: Access) -> Result<(Index, Recovered), Obstacle> {
+    let store = home.open().map_err(|fault| match fault {
+        MetaFault::Full => Obstacle::Error(VaultError::Full),
+        MetaFault::Locked => Obstacle::Error(VaultError::Locked { path: home.folder().to_owned() }),
+        MetaFault::Damaged(detail) => Obstacle::Rebuild(detail),
+    })?;
+    let index = Index::new(store, home.folder());
+    let is_new = index.get(VAULT_KEY)?.is_none();
+    let recovered = recover(packs, &index, access, is_new)?;
+    Ok((index, recovered))
 }
 
 /// Brings the index up to date with the packs. `is_new` says that it is empty.
@@ -135,7 +169,8 @@ fn list(packs: &Packs, report: &mut OpenReport) -> Result<BTreeMap<PackNumber, (
     Ok(listed)
 }
 
-fn pack_rows(index: &Index) -> Result<BTreeMap<PackNumber, PackRow>, VaultError> {
+/// What the index knows of all packs.
+pub(crate) fn pack_rows(index: &Index) -> Result<BTreeMap<PackNumber, PackRow>, VaultError> {
     let mut rows = BTreeMap::new();
     index.scan_rows(rows::PACKS, &[], PackRow::decode, |row| {
         rows.insert(row.id.number, row);
@@ -199,23 +234,49 @@ fn take_changed(
 ) -> Result<bool, VaultError> {
     // Who only reads looks at snapshots first, so that what they need is surely there when it looks at that.
     changed.sort_by_key(|row| (row.id.class == PackClass::Data, row.id.number));
-    let (mut group, mut unfinished) = (Vec::new(), Vec::new());
+    // Rows are written for what is durable alone.
+    let mut durable = Sequence(next.0 - 1);
+    let (mut group, mut open) = (Vec::new(), Vec::new());
     let (mut entries, mut has_damage) = (0, false);
     for row in changed {
         // A pack that vanished since it was listed is lost; the next opening says so.
         let Some(pack) = packs.get(row.id.number)? else { continue };
-        let contents = contents::read(packs, pack, row)?;
-        has_damage |= !contents.damaged.is_empty();
-        entries += contents.entries.len();
-        if contents.unfinished().is_some() { &mut unfinished } else { &mut group }.push(contents);
+        match contents::read(packs, pack, row, access)? {
+            Contents::Open(scanned) => {
+                durable = durable.max(scanned.durable);
+                open.push(scanned);
+            }
+            Contents::Finished(finished) => {
+                durable = durable.max(finished.durable);
+                has_damage |= finished.is_damaged;
+                entries += finished.entries.len();
+                let last = finished.entries.iter().map(|entry| entry.sequence).max().unwrap_or_default();
+                *next = (*next).max(Sequence(last.0 + 1));
+                group.push(finished);
+            }
+        }
         if entries >= CATCH_UP_ENTRIES_MAX {
-            *next = take::take_over(packs, index, access, std::mem::take(&mut group), report)?.max(*next);
+            take::take_finished(packs, index, access, &std::mem::take(&mut group), report)?;
             entries = 0;
         }
     }
-    for group in [group, unfinished] {
-        *next = take::take_over(packs, index, access, group, report)?.max(*next);
+    if !group.is_empty() {
+        take::take_finished(packs, index, access, &group, report)?;
     }
+    if open.is_empty() {
+        return Ok(has_damage);
+    }
+    if access == Access::Read {
+        *next = (*next).max(Sequence(durable.0 + 1));
+        take::take_durable(packs, index, &open, durable, report)?;
+        return Ok(has_damage);
+    }
+    let judged: Vec<_> =
+        open.into_iter().map(|scanned| scanned.judge(packs, durable)).collect::<Result<_, _>>()?;
+    has_damage |= judged.iter().any(Judged::is_damaged);
+    let last = judged.iter().map(|judged| judged.last).max().unwrap_or_default();
+    *next = (*next).max(Sequence(last.0 + 1));
+    take::take_broken(packs, index, &judged, durable, report)?;
     Ok(has_damage)
 }
 
@@ -233,15 +294,5 @@ fn damaged_accounts(index: &Index) -> Result<HashSet<AccountNumber>, VaultError>
         accounts.insert(account);
         let Some(next) = account.get().checked_add(1) else { return Ok(accounts) };
         from = rows::account_prefix(rows::DAMAGE, AccountNumber::stored(next));
-    }
-}
-
-impl Contents {
-    /// Whether its writer could not end it.
-    pub(crate) fn unfinished(&self) -> Option<&contents::Unfinished> {
-        match &self.end {
-            End::Footer(_) => None,
-            End::Unfinished(unfinished) => Some(unfinished),
-        }
     }
 }

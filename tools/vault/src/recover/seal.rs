@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use backstore_protocol::ids::{DeviceId, ObjectId};
 
-use super::contents::{Contents, Unfinished};
+use super::contents::Judged;
 use crate::disk::{Folder, Mode, read_exact_at, read_up_to};
 use crate::error::VaultError;
-use crate::ids::{AccountNumber, PackId};
+use crate::ids::{AccountNumber, PackId, Sequence};
 use crate::limits::BLOCK;
 use crate::pack::block_end;
 use crate::pack::file::{Pack, Packs};
@@ -31,41 +31,39 @@ pub struct Quarantined {
     pub is_damage: bool,
 }
 
-/// Seals a pack. `kept` are the records behind its last footer that count, `dropped` the others. Returns the pack's new size.
+/// Ends a pack that was synced. `kept` are the records behind its last footer that count, `dropped` the others. Returns the pack's new size.
 pub(crate) fn seal(
     packs: &Packs,
-    contents: &Contents,
-    unfinished: &Unfinished,
-    kept: &[Entry],
+    judged: &Judged,
+    kept: Vec<Entry>,
     dropped: &[Entry],
     quarantined: &mut Vec<Quarantined>,
 ) -> Result<u64, VaultError> {
-    let id = contents.pack.id;
+    let id = judged.pack.id;
     let failed = |action| move |error| VaultError::disk(action, packs.path(id), error);
-    for gap in &unfinished.gaps {
-        quarantined.extend(quarantine(packs, &contents.pack, gap)?);
+    for gap in &judged.gaps {
+        quarantined.extend(quarantine(packs, &judged.pack, gap)?);
     }
     let file = packs.disk().open(Folder::Packs, &id.to_string(), Mode::Write).map_err(failed("open"))?;
     let pack = packs.pack(id, file);
     write_missing_header(packs, &pack).map_err(failed("write to"))?;
-    let mut gaps = unfinished.gaps.clone();
-    let dropped = dropped.iter().map(|entry| Gap {
+    let mut gaps = judged.gaps.clone();
+    gaps.extend(dropped.iter().map(|entry| Gap {
         offset: u64::from(entry.offset),
         length: entry.end() - u64::from(entry.offset),
         reason: GapReason::Dropped,
-    });
-    gaps.extend(dropped);
+    }));
     gaps.sort_unstable_by_key(|gap| gap.offset);
     let footer = Footer {
-        start: unfinished.footer_start,
-        previous: unfinished.previous_footer,
+        start: judged.footer_start,
+        previous: judged.previous_footer,
         state: FooterState::Sealed,
-        entries: kept.to_vec(),
+        entries: kept,
         gaps,
     };
-    let offset = block_end(unfinished.used.max(BLOCK));
+    let offset = block_end(judged.used.max(BLOCK));
     let content = footer.encode(offset);
-    let header = footer_header(unfinished, &content);
+    let header = footer_header(judged.last, &content);
     let bytes = header.encode(&pack.key, offset);
     let end = offset + header.size();
     pack.file
@@ -76,7 +74,8 @@ pub(crate) fn seal(
     Ok(end)
 }
 
-fn footer_header(unfinished: &Unfinished, content: &[u8]) -> RecordHeader {
+/// Everything that was found and counts is durable by now.
+fn footer_header(last: Sequence, content: &[u8]) -> RecordHeader {
     RecordHeader {
         kind: RecordKind::Footer,
         level: 0,
@@ -84,12 +83,12 @@ fn footer_header(unfinished: &Unfinished, content: &[u8]) -> RecordHeader {
         account: AccountNumber::VAULT,
         device: DeviceId::ZERO,
         received_at: 0,
-        sequence: unfinished.last,
+        sequence: last,
         id: ObjectId::ZERO,
         references: 0,
         length: content.len() as u32,
         content_hash: content_hash(&[], content),
-        durable: unfinished.durable,
+        durable: last,
     }
 }
 
@@ -145,6 +144,12 @@ pub(crate) fn quarantine(
         length: gap.length,
         is_damage,
     }))
+}
+
+/// Whether bytes of a pack were copied to quarantine before.
+pub(crate) fn is_quarantined(packs: &Packs, id: PackId, offset: u64, length: u64) -> bool {
+    let file = packs.disk().open(Folder::Quarantine, &quarantine_name(id, offset), Mode::Read);
+    file.and_then(|file| file.size()).is_ok_and(|size| size == length)
 }
 
 fn quarantine_name(id: PackId, offset: u64) -> String {

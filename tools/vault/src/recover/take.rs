@@ -7,14 +7,15 @@ use backstore_protocol::ids::{ObjectId, SnapshotId};
 use backstore_protocol::object::reference_ids;
 
 use super::OpenReport;
-use super::contents::{Contents, End, Unfinished, row_after};
-use super::seal::seal;
+use super::contents::{Finished, Judged, Scanned, row_after};
+use super::seal::{Quarantined, seal};
 use crate::disk::{Folder, Mode};
 use crate::error::VaultError;
 use crate::ids::{AccountNumber, Sequence};
 use crate::index::Index;
 use crate::index::change::{Change, SnapshotPayload};
 use crate::index::rows::{self, LineageRow, PackRow, PackState};
+use crate::limits::BLOCK;
 use crate::options::Access;
 use crate::pack::control::ControlBatch;
 use crate::pack::file::{Pack, Packs};
@@ -23,102 +24,123 @@ use crate::pack::record::RecordKind;
 use crate::pack::snapshot::SnapshotHead;
 use crate::writer::Payload;
 
-/// Takes packs over. Returns the first sequence that none of their records has.
-pub(crate) fn take_over(
+/// A record and the pack it is in.
+type Taken = (Arc<Pack>, Entry);
+
+/// Takes packs with footers over: all their records count.
+pub(crate) fn take_finished(
     packs: &Packs,
     index: &Index,
     access: Access,
-    all: Vec<Contents>,
+    all: &[Finished],
     report: &mut OpenReport,
-) -> Result<Sequence, VaultError> {
-    if all.is_empty() {
-        return Ok(Sequence(0));
-    }
+) -> Result<(), VaultError> {
     if access == Access::Write {
-        sync(packs, &all)?;
+        all.iter().try_for_each(|finished| sync(packs, &finished.pack))?;
+        sync_names(packs)?;
     }
-    let dropped = match access {
-        Access::Write => find_dropped(packs, index, &all)?,
-        Access::Read => HashSet::new(),
-    };
-    report.dropped += dropped.len() as u64;
-    let mut next = Sequence(0);
     let mut taken = Vec::new();
     let mut pack_rows = Vec::new();
-    for contents in &all {
-        let last = contents.entries.iter().map(|entry| entry.sequence).max().unwrap_or_default();
-        let last = contents.unfinished().map_or(last, |unfinished| unfinished.last.max(last));
-        next = next.max(Sequence(last.0 + 1));
-        let counts = |entry: &&Entry| !dropped.contains(&(contents.pack.id.number.0, entry.offset));
-        let entries: Vec<Entry> = contents.entries.iter().filter(counts).copied().collect();
-        let (row, entries) = match (&contents.end, access) {
-            (End::Footer(state), _) => (finished_row(contents, *state, entries.len()), entries),
-            (End::Unfinished(unfinished), Access::Write) => {
-                (seal_or_leave(packs, contents, unfinished, &dropped, entries.len(), report)?, entries)
-            }
-            (End::Unfinished(unfinished), Access::Read) => durable_part(contents, unfinished, entries),
+    for finished in all {
+        let state = match finished.state {
+            FooterState::Closed => PackState::Closed,
+            FooterState::Sealed => PackState::Sealed,
         };
-        pack_rows.push(row);
-        taken.extend(entries.into_iter().map(|entry| (Arc::clone(&contents.pack), entry)));
+        pack_rows.push(row_after(&finished.row, state, finished.size, finished.entries.len()));
+        taken.extend(finished.entries.iter().map(|entry| (Arc::clone(&finished.pack), *entry)));
     }
-    if access == Access::Write {
-        let path = packs.disk().path(Folder::Packs, "");
-        packs.disk().sync_names(Folder::Packs).map_err(|error| VaultError::disk("sync", path, error))?;
+    add_all(packs, index, taken, &pack_rows, report)
+}
+
+/// Takes packs over that a crash left without footers, and ends them.
+pub(crate) fn take_broken(
+    packs: &Packs,
+    index: &Index,
+    all: &[Judged],
+    durable: Sequence,
+    report: &mut OpenReport,
+) -> Result<(), VaultError> {
+    all.iter().try_for_each(|judged| sync(packs, &judged.pack))?;
+    let dropped = find_dropped(packs, index, all, durable)?;
+    report.dropped += dropped.len() as u64;
+    let mut taken = Vec::new();
+    let mut pack_rows = Vec::new();
+    for judged in all {
+        let counts = |entry: &&Entry| !dropped.contains(&(judged.pack.id.number.0, entry.offset));
+        let before = taken.len();
+        taken.extend(judged.new_entries().filter(counts).map(|entry| (Arc::clone(&judged.pack), *entry)));
+        pack_rows.push(seal_or_leave(packs, judged, &dropped, taken.len() - before, report)?);
     }
-    report.records += taken.len() as u64;
-    taken.sort_unstable_by_key(|(_, entry)| entry.sequence);
-    for part in taken.chunks(CHANGE_ENTRIES) {
-        add(packs, index, part)?;
+    sync_names(packs)?;
+    add_all(packs, index, taken, &pack_rows, report)
+}
+
+/// Takes over what is durable of packs that another process writes.
+pub(crate) fn take_durable(
+    packs: &Packs,
+    index: &Index,
+    all: &[Scanned],
+    durable: Sequence,
+    report: &mut OpenReport,
+) -> Result<(), VaultError> {
+    let mut taken = Vec::new();
+    let mut pack_rows = Vec::new();
+    for scanned in all {
+        let entries = scanned.durable_entries(durable);
+        let row = scanned.row;
+        let indexed = entries.last().map_or(row.indexed, Entry::end);
+        pack_rows.push(PackRow {
+            state: PackState::Open,
+            indexed,
+            records: row.records + entries.len() as u32,
+            ..row
+        });
+        taken.extend(entries.into_iter().map(|entry| (Arc::clone(&scanned.pack), entry)));
     }
-    index.change(|change| {
-        pack_rows.iter().for_each(|row| change.put_pack(row));
-        Ok(())
-    })?;
-    Ok(next)
+    add_all(packs, index, taken, &pack_rows, report)
 }
 
 /// What the last writer left in the system's cache has to be durable before the index names it.
-fn sync(packs: &Packs, all: &[Contents]) -> Result<(), VaultError> {
-    for contents in all {
-        let id = contents.pack.id;
-        let failed =
-            |error| VaultError::Disk { action: "sync", path: packs.path(id), source: Arc::new(error) };
-        let file = packs.disk().open(Folder::Packs, &id.to_string(), Mode::Write).map_err(failed)?;
-        file.sync().map_err(failed)?;
-    }
-    Ok(())
+fn sync(packs: &Packs, pack: &Pack) -> Result<(), VaultError> {
+    let failed =
+        |error| VaultError::Disk { action: "sync", path: packs.path(pack.id), source: Arc::new(error) };
+    let file = packs.disk().open(Folder::Packs, &pack.id.to_string(), Mode::Write).map_err(failed)?;
+    file.sync().map_err(failed)
+}
+
+fn sync_names(packs: &Packs) -> Result<(), VaultError> {
+    let path = packs.disk().path(Folder::Packs, "");
+    packs.disk().sync_names(Folder::Packs).map_err(|error| VaultError::disk("sync", path, error))
 }
 
 /// Records that were not acknowledged and must not count: nodes with references that are nowhere, and snapshots whose place in their lineage
 /// is taken. By pack and offset.
-fn find_dropped(packs: &Packs, index: &Index, all: &[Contents]) -> Result<HashSet<(u32, u32)>, VaultError> {
-    let mut candidates: Vec<(&Contents, &Unfinished, Entry)> = Vec::new();
-    for contents in all {
-        if let Some(unfinished) = contents.unfinished() {
-            candidates.extend(contents.entries.iter().map(|entry| (contents, unfinished, *entry)));
-        }
-    }
-    candidates.sort_unstable_by_key(|(_, _, entry)| entry.sequence);
+fn find_dropped(
+    packs: &Packs,
+    index: &Index,
+    all: &[Judged],
+    durable: Sequence,
+) -> Result<HashSet<(u32, u32)>, VaultError> {
+    let with_pack = |judged: &Judged| {
+        judged.new_entries().map(|entry| (Arc::clone(&judged.pack), *entry)).collect::<Vec<_>>()
+    };
+    let mut candidates: Vec<Taken> = all.iter().flat_map(with_pack).collect();
+    candidates.sort_unstable_by_key(|(_, entry)| entry.sequence);
     let mut present: HashSet<(AccountNumber, ObjectId)> = HashSet::new();
     let mut snapshots = HashSet::new();
     let mut dropped = HashSet::new();
-    for (contents, unfinished, entry) in candidates {
-        let may_be_dropped = entry.end() > unfinished.durable;
+    for (pack, entry) in candidates {
+        let may_be_dropped = entry.sequence > durable;
         let counts = match entry.kind {
             RecordKind::Object(kind) if kind.is_node() && may_be_dropped && !cfg!(bug_no_closure_check) => {
-                is_closed(packs, index, &contents.pack, &entry, &present)?
+                is_closed(packs, index, &pack, &entry, &present)?
             }
-            RecordKind::Snapshot if may_be_dropped => {
-                fits(packs, index, &contents.pack, &entry, &mut snapshots)?
-            }
-            RecordKind::Object(_)
-            | RecordKind::Snapshot
-            | RecordKind::Control
-            | RecordKind::Footer
-            | RecordKind::Mark => true,
+            // One that surely counts still has to be known to those that continue it.
+            RecordKind::Snapshot => fits(packs, index, &pack, &entry, may_be_dropped, &mut snapshots)?,
+            RecordKind::Object(_) | RecordKind::Control | RecordKind::Footer | RecordKind::Mark => true,
         };
         if !counts {
-            dropped.insert((contents.pack.id.number.0, entry.offset));
+            dropped.insert((pack.id.number.0, entry.offset));
         } else if matches!(entry.kind, RecordKind::Object(_)) {
             present.insert((entry.account, entry.id));
         }
@@ -144,76 +166,105 @@ fn is_closed(
     Ok(true)
 }
 
-/// Whether a snapshot that was perhaps not acknowledged continues its lineage.
+/// Whether a snapshot counts: it was acknowledged for sure, is known, or continues its lineage. `found` are those that do.
 fn fits(
     packs: &Packs,
     index: &Index,
     pack: &Pack,
     entry: &Entry,
-    heads: &mut HashSet<(AccountNumber, SnapshotId)>,
+    may_be_dropped: bool,
+    found: &mut HashSet<(AccountNumber, SnapshotId)>,
 ) -> Result<bool, VaultError> {
-    let Some(Payload::Snapshot(payload)) = payload(packs, pack, entry)? else { return Ok(false) };
-    let head = &payload.head;
-    let lineage = index.read(&rows::lineage_key(entry.account, head.lineage), LineageRow::decode)?;
-    let is_known =
-        heads.contains(&(entry.account, head.id)) || lineage.is_some_and(|row| row.head == head.id);
+    let Some(Payload::Snapshot(payload)) = payload(packs, pack, entry)? else { return Ok(!may_be_dropped) };
+    let (head, account) = (&payload.head, entry.account);
+    let id_key = rows::snapshot_id_key(account, head.id);
+    let is_known = found.contains(&(account, head.id)) || index.get(&id_key)?.is_some();
+    let lineage = index.read(&rows::lineage_key(account, head.lineage), LineageRow::decode)?;
     let continues = match head.previous {
         None => lineage.is_none(),
         Some(previous) => {
-            lineage.is_some_and(|row| row.head == previous) || heads.contains(&(entry.account, previous))
+            lineage.is_some_and(|row| row.head == previous) || found.contains(&(account, previous))
         }
     };
-    if is_known || continues {
-        heads.insert((entry.account, head.id));
+    let counts = !may_be_dropped || is_known || continues;
+    if counts {
+        found.insert((account, head.id));
     }
-    Ok(is_known || continues)
+    Ok(counts)
 }
 
-fn finished_row(contents: &Contents, state: FooterState, records: usize) -> PackRow {
-    let state = match state {
-        FooterState::Closed => PackState::Closed,
-        FooterState::Sealed => PackState::Sealed,
-    };
-    row_after(&contents.row, state, contents.size, records)
-}
-
-/// Seals a pack. Without space for a footer it stays as it is; the next opening tries again.
+/// Ends a pack with a footer. Without space for one it stays as it is; the next opening tries again.
 fn seal_or_leave(
     packs: &Packs,
-    contents: &Contents,
-    unfinished: &Unfinished,
+    judged: &Judged,
     dropped: &HashSet<(u32, u32)>,
     records: usize,
     report: &mut OpenReport,
 ) -> Result<PackRow, VaultError> {
-    let behind_footer = unfinished.entries[unfinished.listed..].iter().copied();
-    let is_dropped = |entry: &Entry| dropped.contains(&(contents.pack.id.number.0, entry.offset));
-    let (dropped, kept): (Vec<_>, Vec<_>) = behind_footer.partition(is_dropped);
-    match seal(packs, contents, unfinished, &kept, &dropped, &mut report.quarantined) {
-        Ok(size) => Ok(row_after(&contents.row, PackState::Sealed, size, records)),
+    let is_dropped = |entry: &&Entry| dropped.contains(&(judged.pack.id.number.0, entry.offset));
+    let (dropped, kept): (Vec<_>, Vec<_>) = judged.entries[judged.listed..].iter().partition(is_dropped);
+    match seal(packs, judged, kept, &dropped, &mut report.quarantined) {
+        Ok(size) => Ok(row_after(&judged.row, PackState::Sealed, size, records)),
         Err(VaultError::Full) => {
             report.unsealed += 1;
-            let indexed = kept.iter().map(Entry::end).max().unwrap_or(0).max(contents.row.indexed);
-            Ok(PackRow {
-                state: PackState::Open,
-                indexed,
-                records: contents.row.records + records as u32,
-                ..contents.row
-            })
+            // Nothing counts as indexed: what is dropped now has to be dropped then.
+            Ok(judged.row)
         }
         Err(error) => Err(error),
     }
 }
 
-/// What those who only read may know of a pack that is being written.
-fn durable_part(contents: &Contents, unfinished: &Unfinished, entries: Vec<Entry>) -> (PackRow, Vec<Entry>) {
-    let entries: Vec<_> = entries.into_iter().filter(|entry| entry.end() <= unfinished.durable).collect();
-    let indexed = entries.last().map_or(contents.row.indexed, Entry::end);
-    let records = contents.row.records + entries.len() as u32;
-    (PackRow { state: PackState::Open, indexed, records, ..contents.row }, entries)
+/// Writes a new footer behind a damaged one. All records of the pack count.
+pub(crate) fn reseal(
+    packs: &Packs,
+    index: &Index,
+    judged: &Judged,
+    quarantined: &mut Vec<Quarantined>,
+) -> Result<(), VaultError> {
+    let kept = judged.entries[judged.listed..].to_vec();
+    let size = seal(packs, judged, kept, &[], quarantined)?;
+    let row = PackRow { state: PackState::Sealed, size, indexed: size, ..judged.row };
+    index.change(|change| {
+        change.put_pack(&row);
+        Ok(())
+    })
 }
 
-fn add(packs: &Packs, index: &Index, entries: &[(Arc<Pack>, Entry)]) -> Result<(), VaultError> {
+/// Writes a footer for all of a pack whose last footer is whole and an earlier one is not.
+pub(crate) fn relist(packs: &Packs, index: &Index, finished: &Finished) -> Result<(), VaultError> {
+    let judged = Judged {
+        pack: Arc::clone(&finished.pack),
+        row: finished.row,
+        used: finished.size,
+        entries: finished.entries.clone(),
+        listed: 0,
+        gaps: Vec::new(),
+        footer_start: BLOCK,
+        previous_footer: None,
+        last: finished.entries.iter().map(|entry| entry.sequence).max().unwrap_or_default(),
+    };
+    reseal(packs, index, &judged, &mut Vec::new())
+}
+
+fn add_all(
+    packs: &Packs,
+    index: &Index,
+    mut taken: Vec<Taken>,
+    pack_rows: &[PackRow],
+    report: &mut OpenReport,
+) -> Result<(), VaultError> {
+    report.records += taken.len() as u64;
+    taken.sort_unstable_by_key(|(_, entry)| entry.sequence);
+    for part in taken.chunks(CHANGE_ENTRIES) {
+        add(packs, index, part)?;
+    }
+    index.change(|change| {
+        pack_rows.iter().for_each(|row| change.put_pack(row));
+        Ok(())
+    })
+}
+
+fn add(packs: &Packs, index: &Index, entries: &[Taken]) -> Result<(), VaultError> {
     index.change(|change| {
         for (pack, entry) in entries {
             if let Some(kind) = Change::object_kind(entry) {

@@ -1,4 +1,10 @@
 //! Tests of the vault as a whole, through its public door.
 
 mod basics;
+mod crash;
+mod damage;
+mod faults;
 mod folder;
+mod index_damage;
+mod model;
+mod world;

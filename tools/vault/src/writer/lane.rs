@@ -1,5 +1,6 @@
 //! The pack of a class that is being written.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -22,8 +23,9 @@ pub(crate) struct Lane {
     number: usize,
     pub(crate) class: PackClass,
     pack: Option<OpenPack>,
-    /// Of packs that are complete but not synced.
-    queued: Vec<SyncJob>,
+    /// Packs that get no more records and still lack a footer.
+    ending: Vec<(OpenPack, FooterState)>,
+    queued: VecDeque<SyncJob>,
     /// The first sequence of the sync that is running.
     running: Option<Option<Sequence>>,
     /// The first and last sequence that no sync was started for.
@@ -38,8 +40,6 @@ struct OpenPack {
     next: u64,
     /// Space up to here is set aside.
     reserved: u64,
-    /// Bytes up to here are durable.
-    durable: u64,
     /// A sync was started up to here.
     syncing: u64,
     header_is_written: bool,
@@ -60,7 +60,7 @@ pub(crate) struct SyncJob {
     names: bool,
     first: Option<Sequence>,
     pub(crate) last: Sequence,
-    /// It is the last one of the pack, which then is in this state.
+    /// The pack is complete then, and in this state.
     pub(crate) completes: Option<PackState>,
 }
 
@@ -87,7 +87,15 @@ pub(crate) struct Placed {
 
 impl Lane {
     pub(crate) fn new(number: usize, class: PackClass) -> Self {
-        Self { number, class, pack: None, queued: Vec::new(), running: None, unsynced: None }
+        Self {
+            number,
+            class,
+            pack: None,
+            ending: Vec::new(),
+            queued: VecDeque::new(),
+            running: None,
+            unsynced: None,
+        }
     }
 
     pub(crate) fn has_pack(&self) -> bool {
@@ -112,7 +120,6 @@ impl Lane {
             end: BLOCK,
             next: BLOCK,
             reserved: 0,
-            durable: 0,
             syncing: 0,
             header_is_written: false,
             name_is_synced: false,
@@ -145,7 +152,6 @@ impl Lane {
             end: size,
             next: block_end(size),
             reserved: size,
-            durable: size,
             syncing: size,
             header_is_written: true,
             name_is_synced: true,
@@ -163,6 +169,7 @@ impl Lane {
         &mut self,
         packs: &Packs,
         records: &[&NewRecord],
+        durable: Sequence,
         limit: u64,
     ) -> Result<Placed, VaultError> {
         let Some(open) = &mut self.pack else { return Err(VaultError::Closed) };
@@ -175,7 +182,7 @@ impl Lane {
         let mut headers = Vec::with_capacity(records.len());
         let mut offset = open.next;
         for record in records {
-            let header = RecordHeader { durable: open.durable, ..record.header };
+            let header = RecordHeader { durable, ..record.header };
             placed.records.push((Entry::new(&header, offset as u32), record.payload.clone()));
             headers.push(header.encode(&open.pack.key, offset));
             offset += header.size();
@@ -196,7 +203,8 @@ impl Lane {
         open.end = placed.end;
         open.next = placed.next;
         open.header_is_written = placed.header_was_written;
-        let size = if open.header_is_written { open.end } else { 0 };
+        // Not at the end: its block may hold durable bytes, and cutting would write it.
+        let size = if open.header_is_written { open.next } else { 0 };
         open.reserved = size;
         open.pack.file.cut(size).map_err(|source| VaultError::Disk {
             action: "undo a write to",
@@ -221,41 +229,46 @@ impl Lane {
     }
 
     /// Completes the pack; the next record needs another one. A pack that was continued and got nothing new stays closed.
-    pub(crate) fn seal(&mut self, packs: &Packs) -> Result<(), VaultError> {
-        if self.pack.as_ref().is_some_and(|open| open.entries.is_empty()) {
-            self.pack = None;
-            return Ok(());
-        }
-        self.complete(packs, FooterState::Sealed)
+    pub(crate) fn seal(&mut self) {
+        self.end(FooterState::Sealed);
     }
 
     /// Ends the pack so that it can be continued, if anything was written to it.
-    pub(crate) fn close(&mut self, packs: &Packs) -> Result<(), VaultError> {
-        match &self.pack {
-            Some(open) if open.header_is_written && !open.entries.is_empty() => {
-                self.complete(packs, FooterState::Closed)
-            }
-            Some(_) | None => Ok(()),
-        }
+    pub(crate) fn close(&mut self) {
+        self.end(FooterState::Closed);
     }
 
-    fn complete(&mut self, packs: &Packs, state: FooterState) -> Result<(), VaultError> {
-        let Some(open) = &mut self.pack else { return Ok(()) };
-        open.write_footer(packs, state)?;
-        let Some(open) = self.pack.take() else { return Ok(()) };
-        let (first, last) = self.unsynced.take().unzip();
-        self.queued.push(SyncJob {
-            lane: self.number,
-            end: open.end,
-            names: !open.name_is_synced,
-            first,
-            last: last.unwrap_or(open.last),
-            completes: Some(match state {
-                FooterState::Closed => PackState::Closed,
-                FooterState::Sealed => PackState::Sealed,
-            }),
-            pack: open.pack,
-        });
+    fn end(&mut self, state: FooterState) {
+        let Some(mut open) = self.pack.take().filter(|open| !open.entries.is_empty()) else { return };
+        if let Some((first, last)) = self.unsynced.take() {
+            let job = open.job(self.number, first, last);
+            self.queued.push_back(job);
+        }
+        self.ending.push((open, state));
+    }
+
+    /// Writes footers behind records that are durable, and so is what they need. Without space for one the pack stays as it is; the next
+    /// opening ends it.
+    pub(crate) fn write_footers(&mut self, packs: &Packs, durable: Sequence) -> Result<(), VaultError> {
+        for (mut open, state) in self.ending.extract_if(.., |(open, _)| open.last <= durable) {
+            match open.write_footer(packs, state, durable) {
+                Ok(()) => {}
+                Err(VaultError::Full) => continue,
+                Err(error) => return Err(error),
+            }
+            self.queued.push_back(SyncJob {
+                lane: self.number,
+                end: open.end,
+                names: false,
+                first: None,
+                last: open.last,
+                completes: Some(match state {
+                    FooterState::Closed => PackState::Closed,
+                    FooterState::Sealed => PackState::Sealed,
+                }),
+                pack: open.pack,
+            });
+        }
         Ok(())
     }
 
@@ -264,7 +277,10 @@ impl Lane {
         if self.running.is_some() {
             return None;
         }
-        let job = if self.queued.is_empty() { self.job(wanted)? } else { self.queued.remove(0) };
+        let job = match self.queued.pop_front() {
+            Some(job) => job,
+            None => self.job(wanted)?,
+        };
         self.running = Some(job.first);
         Some(job)
     }
@@ -276,32 +292,19 @@ impl Lane {
             return None;
         }
         self.unsynced = None;
-        open.syncing = open.end;
-        // Later records must not share a block with those that are durable then.
-        open.next = block_end(open.end);
-        let names = !open.name_is_synced;
-        open.name_is_synced = true;
-        let pack = Arc::clone(&open.pack);
-        Some(SyncJob {
-            lane: self.number,
-            pack,
-            end: open.end,
-            names,
-            first: Some(first),
-            last,
-            completes: None,
-        })
+        Some(open.job(self.number, first, last))
     }
 
     /// A sync has succeeded.
-    pub(crate) fn synced(&mut self, job: &SyncJob) -> Result<(), VaultError> {
+    pub(crate) fn synced(&mut self) {
         self.running = None;
+    }
+
+    /// Says in the pack, if there is one, how far the vault is durable. Returns whether it could.
+    pub(crate) fn mark(&mut self, durable: Sequence) -> Result<bool, VaultError> {
         match &mut self.pack {
-            Some(open) if open.pack.id == job.pack.id => {
-                open.durable = open.durable.max(job.end);
-                open.write_mark()
-            }
-            Some(_) | None => Ok(()),
+            Some(open) if open.header_is_written => open.write_mark(durable),
+            Some(_) | None => Ok(false),
         }
     }
 
@@ -314,6 +317,16 @@ impl Lane {
 }
 
 impl OpenPack {
+    /// A sync of everything so far.
+    fn job(&mut self, lane: usize, first: Sequence, last: Sequence) -> SyncJob {
+        self.syncing = self.end;
+        // Later records must not share a block with those that are durable then.
+        self.next = block_end(self.end);
+        let names = !std::mem::replace(&mut self.name_is_synced, true);
+        let (pack, end) = (Arc::clone(&self.pack), self.end);
+        SyncJob { lane, pack, end, names, first: Some(first), last, completes: None }
+    }
+
     fn write<'a>(
         &mut self,
         packs: &Packs,
@@ -360,17 +373,17 @@ impl OpenPack {
         };
     }
 
-    /// Says how far the pack is durable. If there is no space for that, the next record says it.
-    fn write_mark(&mut self) -> Result<(), VaultError> {
-        let header = self.own_header(RecordKind::Mark, &[]);
+    /// Says how far the vault is durable. If there is no space for that, the next record says it.
+    fn write_mark(&mut self, durable: Sequence) -> Result<bool, VaultError> {
+        let header = self.own_header(RecordKind::Mark, &[], durable);
         let bytes = header.encode(&self.pack.key, self.next);
         match self.pack.file.write_at(&mut [IoSlice::new(&bytes)], self.next) {
             Ok(()) => {
                 self.next += HEADER_SIZE as u64;
                 self.end = self.next;
-                Ok(())
+                Ok(true)
             }
-            Err(error) if crate::error::is_full(&error) => Ok(()),
+            Err(error) if crate::error::is_full(&error) => Ok(true),
             Err(source) => Err(VaultError::Disk {
                 action: "write to",
                 path: self.pack.id.to_string().into(),
@@ -380,7 +393,12 @@ impl OpenPack {
     }
 
     /// Ends the pack with the table of its records and cuts off what was set aside.
-    fn write_footer(&mut self, packs: &Packs, state: FooterState) -> Result<(), VaultError> {
+    fn write_footer(
+        &mut self,
+        packs: &Packs,
+        state: FooterState,
+        durable: Sequence,
+    ) -> Result<(), VaultError> {
         let footer = Footer {
             start: self.footer_start,
             previous: self.previous_footer,
@@ -390,14 +408,14 @@ impl OpenPack {
         };
         let content = footer.encode(self.next);
         self.entries = footer.entries;
-        let header = self.own_header(RecordKind::Footer, &content);
+        let header = self.own_header(RecordKind::Footer, &content, durable);
         let bytes = header.encode(&self.pack.key, self.next);
         let end = self.next + header.size();
         let failed = |error| VaultError::disk("write to", packs.path(self.pack.id), error);
         let written = self.pack.file.write_at(&mut [IoSlice::new(&bytes), IoSlice::new(&content)], self.next);
         if let Err(error) = written {
-            self.pack.file.cut(self.end).map_err(failed)?;
-            self.reserved = self.end;
+            self.pack.file.cut(self.next).map_err(failed)?;
+            self.reserved = self.next;
             return Err(failed(error));
         }
         self.pack.file.cut(end).map_err(failed)?;
@@ -407,7 +425,7 @@ impl OpenPack {
     }
 
     /// The header of a record that describes the pack itself.
-    fn own_header(&self, kind: RecordKind, content: &[u8]) -> RecordHeader {
+    fn own_header(&self, kind: RecordKind, content: &[u8], durable: Sequence) -> RecordHeader {
         RecordHeader {
             kind,
             level: 0,
@@ -420,7 +438,7 @@ impl OpenPack {
             references: 0,
             length: content.len() as u32,
             content_hash: content_hash(&[], content),
-            durable: self.durable,
+            durable,
         }
     }
 }

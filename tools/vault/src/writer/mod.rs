@@ -115,8 +115,11 @@ pub(crate) struct Writer {
     next_pack: u32,
     /// Closed packs with room.
     closed: Vec<PackRow>,
+    /// All records up to here were appended or refused.
     appended: Sequence,
     durable: Sequence,
+    /// As far as it was written down.
+    marked: Sequence,
     /// Appended, not durable: in the order of sequences.
     waiting: VecDeque<Appended>,
     tickets: VecDeque<(Sequence, Arc<Ticket>)>,
@@ -152,6 +155,7 @@ impl Writer {
             closed: start.closed,
             appended: start.last,
             durable: start.last,
+            marked: start.last,
             waiting: VecDeque::new(),
             tickets: VecDeque::new(),
             rows: BTreeMap::new(),
@@ -214,9 +218,8 @@ impl Writer {
     /// Notes what was appended. Payloads follow their records.
     fn accept(&mut self, batches: Vec<Batch>, records: &[Appended]) {
         self.waiting.extend(records.iter().cloned());
-        if let Some(last) = records.last() {
-            self.appended = last.entry.sequence;
-        }
+        // Sequences of refused batches count as passed: nobody waits for them.
+        self.appended = batches.last().map_or(self.appended, |batch| batch.last);
         self.tickets.extend(batches.into_iter().map(|batch| (batch.last, batch.ticket)));
     }
 
@@ -225,13 +228,13 @@ impl Writer {
         let class = self.lanes[number].class;
         let limit = self.sizes.bytes(class);
         if self.lanes[number].is_full(bytes, records.len(), limit, self.sizes.records) {
-            self.lanes[number].seal(&self.packs)?;
+            self.lanes[number].seal();
         }
         if !self.lanes[number].has_pack() {
             let row = self.open_pack(number, class)?;
             self.rows.insert(row.id.number, row);
         }
-        self.lanes[number].write(&self.packs, records, limit)
+        self.lanes[number].write(&self.packs, records, self.durable, limit)
     }
 
     /// Gives a lane a closed pack with room, or a new one.
@@ -270,7 +273,8 @@ impl Writer {
         if let Some(state) = job.completes {
             self.complete.insert(job.pack.id.number, (state, job.end, job.last));
         }
-        self.lanes[job.lane].synced(job)
+        self.lanes[job.lane].synced();
+        Ok(())
     }
 
     /// What has become durable since this was asked last.
@@ -310,26 +314,37 @@ impl Writer {
         changed.into_values().collect()
     }
 
-    /// Ends all packs with footers. What they need is synced here; afterwards [`Writer::take_durable`] has the rest.
-    pub(crate) fn close(&mut self) -> Result<(), VaultError> {
-        for number in 0..self.lanes.len() {
-            self.lanes[number].close(&self.packs)?;
-            while let Some(job) = self.lanes[number].next_job(Sequence(u64::MAX)) {
-                let result = job.run(&self.packs);
-                self.synced(&job, result)?;
+    /// Writes down how far the vault is durable, for those who read and for whoever opens it after a crash, and ends packs that are full.
+    ///
+    /// # Errors
+    ///
+    /// A failed write, which ends writing for good.
+    pub(crate) fn note_durable(&mut self) -> Result<(), VaultError> {
+        for lane in &mut self.lanes {
+            lane.write_footers(&self.packs, self.durable)?;
+        }
+        if self.marked < self.durable {
+            let count = self.lanes.len();
+            // One mark is enough; that of the lane of nodes and snapshots is read first.
+            for number in (0..count).map(|n| (n + count - 2) % count) {
+                if self.lanes[number].mark(self.durable)? {
+                    break;
+                }
             }
+            self.marked = self.durable;
         }
         Ok(())
     }
 
-    /// Rows of packs that [`Writer::close`] completed without any record waiting.
-    pub(crate) fn take_closed_rows(&mut self) -> Vec<PackRow> {
-        self.indexed_rows(&[])
+    /// No more records come: all packs end when their records are durable.
+    pub(crate) fn end_packs(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::close);
     }
 
-    /// The first sequence that no durable record has.
-    pub(crate) fn next_sequence(&self) -> Sequence {
-        Sequence(self.durable.0 + 1)
+    /// Packs that were completed while no record waited.
+    pub(crate) fn take_completed(&mut self) -> Durable {
+        let packs = self.indexed_rows(&[]);
+        Durable { records: Vec::new(), packs, tickets: Vec::new(), next: Sequence(self.durable.0 + 1) }
     }
 
     /// Gives up all who wait.

@@ -83,27 +83,31 @@ impl Append {
             }
             self.go_on();
         }
-        while self.running > 0 {
-            let results = self.core.wait_synced();
-            self.take_results(results);
-        }
-        self.close();
+        self.end();
     }
 
     /// Starts what is due and hands over what is durable.
     fn go_on(&mut self) {
+        self.seen = self.core.wanted();
+        self.step(self.seen);
+    }
+
+    fn step(&mut self, wanted: Sequence) {
         if self.core.has_failed() {
             self.core.give_up(self.writer.take_tickets());
             return;
         }
-        self.seen = self.core.wanted();
-        for job in self.writer.next_jobs(self.seen) {
+        if let Some(durable) = self.writer.take_durable() {
+            let _ = self.durable.send(durable);
+        }
+        if let Err(error) = self.writer.note_durable() {
+            self.core.fail(error);
+            return;
+        }
+        for job in self.writer.next_jobs(wanted) {
             self.running += 1;
             // A sync thread ends only after this one.
             let _ = self.lanes[job.lane].send(job);
-        }
-        if let Some(durable) = self.writer.take_durable() {
-            let _ = self.durable.send(durable);
         }
     }
 
@@ -116,22 +120,19 @@ impl Append {
         }
     }
 
-    fn close(&mut self) {
-        if self.core.has_failed() {
-            self.core.give_up(self.writer.take_tickets());
-            return;
+    /// Ends all packs, once everything is durable.
+    fn end(&mut self) {
+        self.writer.end_packs();
+        loop {
+            self.step(Sequence(u64::MAX));
+            if self.running == 0 {
+                break;
+            }
+            let results = self.core.wait_synced();
+            self.take_results(results);
         }
-        if let Err(error) = self.writer.close() {
-            self.core.fail(error);
-            self.core.give_up(self.writer.take_tickets());
-            return;
-        }
-        let durable = self.writer.take_durable();
-        let packs = self.writer.take_closed_rows();
-        let rows =
-            Durable { records: Vec::new(), packs, tickets: Vec::new(), next: self.writer.next_sequence() };
-        for durable in durable.into_iter().chain([rows]) {
-            let _ = self.durable.send(durable);
+        if !self.core.has_failed() {
+            let _ = self.durable.send(self.writer.take_completed());
         }
     }
 }

@@ -1,0 +1,259 @@
+//! Reading everything again: is each record what it was, does the index say what the packs say, is everything there twice that should be?
+//!
+//! [`run`] finds and, if asked, repairs. What was repaired in packs is written behind what is there; nothing is changed in place but the
+//! first block of a pack and the superblock, whose bytes are known. A healthy vault is not changed at all.
+
+mod affected;
+mod copies;
+mod packs;
+mod rows;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use backstore_protocol::ids::{LineageId, ObjectId, SnapshotId};
+
+use crate::core::Core;
+use crate::error::VaultError;
+use crate::ids::{AccountNumber, PackNumber, Place};
+use crate::index::rows::{ObjectRow, PackRow, PackState};
+use crate::limits::FINDINGS_MAX;
+use crate::recover::pack_rows;
+use crate::recover::seal::Quarantined;
+use crate::superblock;
+
+pub(crate) use packs::CheckedPack;
+
+/// What a check has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Packs that were read.
+    pub packs: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// What is not as it should be, at most [`FINDINGS_MAX`].
+    pub findings: Vec<Finding>,
+    /// All findings.
+    pub findings_count: u64,
+    /// Snapshots that need something that is damaged or lost.
+    pub affected: Vec<AffectedSnapshot>,
+    /// Bytes that were copied to quarantine.
+    pub quarantined: Vec<Quarantined>,
+    /// Packs whose files are gone.
+    pub lost_packs: Vec<PackNumber>,
+}
+
+impl CheckReport {
+    /// Everything is as it should be.
+    pub fn is_healthy(&self) -> bool {
+        self.findings_count == 0
+    }
+
+    fn add(&mut self, finding: Finding) {
+        self.findings_count += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        }
+    }
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// File name of the pack, if one is concerned.
+    pub pack: Option<String>,
+    /// Where in it.
+    pub offset: Option<u64>,
+    /// Whose.
+    pub account: Option<AccountNumber>,
+    /// Which object or snapshot.
+    pub object: Option<ObjectId>,
+    /// What is wrong.
+    pub problem: Problem,
+    /// It was repaired as far as that is possible here; what is damaged heals when it is backed up again.
+    pub is_repaired: bool,
+}
+
+/// What can be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Problem {
+    /// A copy of the superblock.
+    #[error("a copy of the superblock is damaged")]
+    Superblock,
+    /// The first block of a pack.
+    #[error("the pack's header is damaged")]
+    PackHeader,
+    /// The table of a pack's records.
+    #[error("the pack's footer is damaged")]
+    Footer,
+    /// A record is not what it was.
+    #[error("the record is damaged")]
+    Record,
+    /// Bytes between records.
+    #[error("there are bytes that are no record")]
+    NoRecord,
+    /// No good record is left of an object.
+    #[error("the object is damaged or lost and was not backed up again yet")]
+    Object,
+    /// Of two copies one is left.
+    #[error("only one of two copies is left")]
+    Copy,
+    /// The index does not have what a pack has.
+    #[error("the index does not know the record")]
+    RowMissing,
+    /// The index has what no pack has.
+    #[error("the index names a record that is not there")]
+    RowWrong,
+}
+
+/// A snapshot that needs something that is damaged or lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AffectedSnapshot {
+    /// Whose.
+    pub account: AccountNumber,
+    /// In which lineage.
+    pub lineage: LineageId,
+    /// Its place there.
+    pub sequence: u64,
+    /// Its id.
+    pub id: SnapshotId,
+}
+
+/// How far a check is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckProgress {
+    /// Bytes read.
+    pub bytes: u64,
+    /// Bytes to be read in all.
+    pub bytes_total: u64,
+}
+
+/// A check that is going on.
+struct Check<'a> {
+    core: &'a Arc<Core>,
+    repair: bool,
+    report: CheckReport,
+    /// Packs as the index knew them when the check began.
+    rows: BTreeMap<PackNumber, PackRow>,
+    checked: BTreeMap<PackNumber, CheckedPack>,
+    /// Objects without a good record.
+    damaged: HashSet<(AccountNumber, ObjectId)>,
+    /// Where records are no more what they were.
+    bad: HashSet<(PackNumber, u32)>,
+    copies: copies::Copies,
+}
+
+/// Checks a vault that is open; see [`crate::Vault::check`].
+pub(crate) fn run(
+    core: &Arc<Core>,
+    progress: &mut dyn FnMut(CheckProgress),
+    repair: bool,
+) -> Result<CheckReport, VaultError> {
+    if repair {
+        core.check_writable()?;
+    }
+    let mut check = Check {
+        core,
+        repair,
+        report: CheckReport::default(),
+        rows: pack_rows(&core.index)?,
+        checked: BTreeMap::new(),
+        damaged: HashSet::new(),
+        bad: HashSet::new(),
+        copies: copies::Copies::default(),
+    };
+    check.superblock()?;
+    check.packs(progress)?;
+    check.index_rows()?;
+    check.copies()?;
+    check.affected()?;
+    if repair {
+        core.sync()?;
+        core.index.flush()?;
+    }
+    Ok(check.report)
+}
+
+impl Check<'_> {
+    fn superblock(&mut self) -> Result<(), VaultError> {
+        let disk = &**self.core.packs.disk();
+        let found = superblock::read(disk)?;
+        for is_whole in found.whole {
+            if !is_whole {
+                self.report.add(Finding {
+                    pack: None,
+                    offset: None,
+                    account: None,
+                    object: None,
+                    problem: Problem::Superblock,
+                    is_repaired: self.repair,
+                });
+            }
+        }
+        if self.repair && found.whole != [true, true] { superblock::repair(disk, &found) } else { Ok(()) }
+    }
+
+    fn packs(&mut self, progress: &mut dyn FnMut(CheckProgress)) -> Result<(), VaultError> {
+        let rows: Vec<_> = self.rows.values().copied().collect();
+        let bytes_total = rows.iter().map(end_to_check).sum();
+        for row in &rows {
+            if row.state == PackState::Lost {
+                self.report.lost_packs.push(row.id.number);
+                continue;
+            }
+            self.pack(row)?;
+            self.report.packs += 1;
+            progress(CheckProgress { bytes: self.report.bytes, bytes_total });
+        }
+        Ok(())
+    }
+
+    /// The record that a row names is not what it should be: a finding, and the index has to know.
+    fn lose(
+        &mut self,
+        account: AccountNumber,
+        id: &ObjectId,
+        row: &ObjectRow,
+        problem: Problem,
+    ) -> Result<(), VaultError> {
+        if !self.bad.insert((row.place.pack, row.place.offset)) {
+            return Ok(());
+        }
+        let is_good =
+            |row: &ObjectRow| !row.is_damaged && !self.bad.contains(&(row.place.pack, row.place.offset));
+        if !self.object_rows(account, id)?.iter().any(is_good) {
+            self.damaged.insert((account, *id));
+        }
+        self.report.add(self.finding(&row.place, account, *id, problem));
+        if self.repair && self.core.index.change(|change| change.lose_place(account, id, row))? {
+            self.core.note_damage(account);
+        }
+        Ok(())
+    }
+
+    fn pack_name(&self, number: PackNumber) -> Option<String> {
+        self.rows.get(&number).map(|row| row.id.to_string())
+    }
+
+    fn finding(&self, place: &Place, account: AccountNumber, object: ObjectId, problem: Problem) -> Finding {
+        Finding {
+            pack: self.pack_name(place.pack),
+            offset: Some(u64::from(place.offset)),
+            account: Some(account),
+            object: Some(object),
+            problem,
+            is_repaired: self.repair,
+        }
+    }
+}
+
+/// Up to where a pack is checked: what is being written now comes next time.
+fn end_to_check(row: &PackRow) -> u64 {
+    match row.state {
+        PackState::Open => row.indexed,
+        PackState::Closed | PackState::Sealed => row.size,
+        PackState::Lost => 0,
+    }
+}
