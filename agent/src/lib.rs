@@ -4,6 +4,7 @@
 
 pub mod archive;
 pub mod backup;
+pub mod cached;
 pub mod cli;
 pub mod enrol;
 pub mod home;
