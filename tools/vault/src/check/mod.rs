@@ -14,8 +14,9 @@ use std::sync::Arc;
 use backstore_protocol::ids::{LineageId, ObjectId, SnapshotId};
 
 use crate::core::Core;
+use crate::disk::Folder;
 use crate::error::VaultError;
-use crate::ids::{AccountNumber, PackNumber, Place};
+use crate::ids::{AccountNumber, PackNumber, Place, Sequence};
 use crate::index::rows::{ObjectRow, PackRow, PackState};
 use crate::limits::FINDINGS_MAX;
 use crate::recover::pack_rows;
@@ -82,6 +83,9 @@ pub enum Problem {
     /// A copy of the superblock.
     #[error("a copy of the superblock is damaged")]
     Superblock,
+    /// A pack's file is not there.
+    #[error("the pack is gone")]
+    PackLost,
     /// The first block of a pack.
     #[error("the pack's header is damaged")]
     PackHeader,
@@ -135,6 +139,10 @@ struct Check<'a> {
     core: &'a Arc<Core>,
     repair: bool,
     report: CheckReport,
+    /// The last record when the check began; what came since is checked next time.
+    last: Sequence,
+    /// Files among the packs.
+    listed: HashSet<String>,
     /// Packs as the index knew them when the check began.
     rows: BTreeMap<PackNumber, PackRow>,
     checked: BTreeMap<PackNumber, CheckedPack>,
@@ -154,16 +162,8 @@ pub(crate) fn run(
     if repair {
         core.check_writable()?;
     }
-    let mut check = Check {
-        core,
-        repair,
-        report: CheckReport::default(),
-        rows: pack_rows(&core.index)?,
-        checked: BTreeMap::new(),
-        damaged: HashSet::new(),
-        bad: HashSet::new(),
-        copies: copies::Copies::default(),
-    };
+    let mut check = Check::new(core, repair);
+    check.begin()?;
     check.superblock()?;
     check.packs(progress)?;
     check.index_rows()?;
@@ -176,7 +176,49 @@ pub(crate) fn run(
     Ok(check.report)
 }
 
+/// Snapshots that need something that is known to be damaged; see [`crate::Vault::affected`].
+pub(crate) fn affected(core: &Arc<Core>) -> Result<Vec<AffectedSnapshot>, VaultError> {
+    let mut check = Check::new(core, false);
+    check.known_damage()?;
+    check.affected()?;
+    Ok(check.report.affected)
+}
+
+impl<'a> Check<'a> {
+    fn new(core: &'a Arc<Core>, repair: bool) -> Self {
+        Self {
+            core,
+            repair,
+            report: CheckReport::default(),
+            last: core.state().last(),
+            listed: HashSet::new(),
+            rows: BTreeMap::new(),
+            checked: BTreeMap::new(),
+            damaged: HashSet::new(),
+            bad: HashSet::new(),
+            copies: copies::Copies::default(),
+        }
+    }
+}
+
 impl Check<'_> {
+    /// Fixes what is checked, while others go on writing: everything up to `last` is in the index and in packs, second copies included.
+    fn begin(&mut self) -> Result<(), VaultError> {
+        self.expect_snapshots()?;
+        match self.core.sync() {
+            Ok(()) => {}
+            // What cannot be written can be read.
+            Err(_) if !self.repair => {}
+            Err(error) => return Err(error),
+        }
+        self.rows = pack_rows(&self.core.index)?;
+        let disk = self.core.packs.disk();
+        let listed = disk.list(Folder::Packs);
+        let listed = listed.map_err(|error| VaultError::disk("list", disk.path(Folder::Packs, ""), error))?;
+        self.listed = listed.into_iter().map(|(name, _)| name).collect();
+        Ok(())
+    }
+
     fn superblock(&mut self) -> Result<(), VaultError> {
         let disk = &**self.core.packs.disk();
         let found = superblock::read(disk)?;
