@@ -1,6 +1,7 @@
 //! A vault: making, opening and closing one.
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -92,10 +93,7 @@ impl Vault {
         Self::open_by(options, |packs, home, access| rebuild_index(packs, home, access, "asked for".into()))
     }
 
-    fn open_by(
-        options: OpenOptions,
-        open: fn(&Packs, &dyn IndexHome, Access) -> Result<(Index, Recovered), VaultError>,
-    ) -> Result<Self, VaultError> {
+    fn open_by(options: OpenOptions, open: OpenIndex) -> Result<Self, VaultError> {
         if !options.dir.is_dir() {
             return Err(VaultError::FolderMissing { path: options.dir });
         }
@@ -191,13 +189,14 @@ impl Vault {
     ///
     /// # Errors
     ///
-    /// A failed system call, [`VaultError::Index`], or, with `repair`, what writing returns. What is damaged is no error.
+    /// A failed system call, [`VaultError::Index`], [`VaultError::Interrupted`] if `progress` breaks, or, with `repair`, what writing returns.
+    /// What is damaged is no error.
     pub fn check(
         &self,
-        progress: &mut dyn FnMut(CheckProgress),
+        mut progress: impl FnMut(CheckProgress) -> ControlFlow<()>,
         repair: bool,
     ) -> Result<CheckReport, VaultError> {
-        check::run(&self.core, progress, repair)
+        check::run(&self.core, &mut progress, repair)
     }
 
     /// Snapshots that need something that is known to be damaged or lost and was not healed.
@@ -261,6 +260,9 @@ pub(crate) struct Parts {
     pub(crate) recovered: Recovered,
     pub(crate) sizes: PackSizes,
 }
+
+/// Opens an index one way or another.
+type OpenIndex = fn(&Packs, &dyn IndexHome, Access) -> Result<(Index, Recovered), VaultError>;
 
 /// Who does the writer's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

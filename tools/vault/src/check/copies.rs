@@ -107,10 +107,16 @@ impl Check<'_> {
         if self.core.index.get(&rows::copy_key(account, &id))?.is_some() {
             return Ok(());
         }
-        self.report.add(self.finding(&row.place, account, id, Problem::Copy));
+        let mut is_repaired = false;
         if self.repair {
-            Account::new(self.core.clone(), account).copy_object(&id, DeviceId::ZERO)?;
+            match Account::new(self.core.clone(), account).copy_object(&id, DeviceId::ZERO) {
+                Ok(()) => is_repaired = true,
+                // It was lost since it was read; it is damaged now, and the next check says so.
+                Err(VaultError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
+        self.report.add(Finding { is_repaired, ..self.finding(&row.place, account, id, Problem::Copy) });
         Ok(())
     }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use backstore_protocol::ids::SnapshotId;
 
-use super::{Check, Finding, Problem, end_to_check};
+use super::{Check, Finding, Problem, TELL_BYTES, end_to_check};
 use crate::disk::{Folder, Mode, read_up_to};
 use crate::error::VaultError;
 use crate::ids::{AccountNumber, PackNumber, Sequence};
 use crate::index::change::Change;
 use crate::index::rows::{self, ControlRow, ObjectRow, PackRow, PackState};
-use crate::limits::BLOCK;
+use crate::limits::{BLOCK, FINDINGS_MAX};
 use crate::options::Access;
 use crate::pack::file::Pack;
 use crate::pack::footer::{Entry, Footer, Gap, GapReason};
@@ -305,6 +305,10 @@ impl Check<'_> {
         checked: &mut CheckedPack,
     ) -> Result<(), VaultError> {
         self.report.records += 1;
+        let bytes = self.report.bytes + offset;
+        if bytes >= self.bytes_told + TELL_BYTES {
+            self.tell(bytes)?;
+        }
         let entry = Entry::new(header, offset as u32);
         let whole = is_whole(pack, offset, header);
         if !whole.map_err(|error| VaultError::disk("read", self.core.packs.path(pack.id), error))? {
@@ -345,7 +349,9 @@ impl Check<'_> {
     fn quarantine(&mut self, pack: &Arc<Pack>, offset: u64, length: u64) -> Result<(), VaultError> {
         if self.repair {
             let gap = Gap { offset, length, reason: GapReason::Damaged };
-            self.report.quarantined.extend(quarantine(&self.core.packs, pack, &gap)?);
+            let copied = quarantine(&self.core.packs, pack, &gap)?;
+            let has_room = self.report.quarantined.len() < FINDINGS_MAX;
+            self.report.quarantined.extend(copied.filter(|_| has_room));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Flipped bits, lost packs, cut files: named by a check, never handed out, healed by the next backup.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use backstore_protocol::object::{ObjectKind, SealedObject};
@@ -44,7 +45,7 @@ fn world() -> World {
 }
 
 fn check(vault: &Vault, repair: bool) -> CheckReport {
-    vault.check(&mut |_| {}, repair).expect("a check")
+    vault.check(|_| ControlFlow::Continue(()), repair).expect("a check")
 }
 
 /// Objects that are handed out; each is what was stored or `Damaged`.
@@ -116,6 +117,24 @@ fn a_healthy_vault_is_not_changed_by_a_repair() {
     vault.close().expect("closed");
     assert_eq!(world.disk.steps(), steps, "not even a sync");
     assert!(content(&world) == files && world.index.rows() == rows);
+}
+
+#[test]
+fn a_check_can_be_interrupted() {
+    let vault = world().open().expect("opens");
+    let mut told = Vec::new();
+    let whole = vault.check(
+        |progress| {
+            told.push(progress);
+            ControlFlow::Continue(())
+        },
+        false,
+    );
+    assert!(whole.expect("a check").is_healthy());
+    assert!(told.is_sorted_by_key(|progress| progress.bytes), "{told:?}");
+    assert!(told.last().is_some_and(|last| last.bytes == last.bytes_total && last.bytes > 0), "{told:?}");
+    let interrupted = vault.check(|_| ControlFlow::Break(()), false);
+    assert!(matches!(interrupted, Err(VaultError::Interrupted)), "{interrupted:?}");
 }
 
 #[test]
