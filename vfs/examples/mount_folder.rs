@@ -62,7 +62,8 @@ fn show(folder: &PathBuf, point: &PathBuf) -> Result<()> {
     let started = Instant::now();
     let model = Arc::new(Snapshots::new(&reader, Owner::default())?);
     model.set_versions(vec![version]);
-    let handle = mount(model, point, &MountOptions::default())?;
+    let loops = env::var("LOOPS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
+    let handle = mount(model, point, &MountOptions { event_loops: loops, ..MountOptions::default() })?;
     println!("mounted in {:.1} ms; unmount to end", started.elapsed().as_secs_f64() * 1e3);
     handle.wait();
     println!("{:#?}\n{:#?}", handle.requests(), reader.counters());

@@ -5,6 +5,7 @@
 //! restore, verify, `ls`, `find` and `diff` are built on. `model` adds versions, inodes and handles; `host` shows the model to an operating
 //! system. No type of a host appears in the model.
 
+mod cache;
 pub mod content;
 pub mod host;
 pub mod model;

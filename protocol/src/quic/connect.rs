@@ -100,7 +100,7 @@ impl Connecting {
         config.transport_config(transport(Some(KEEP_ALIVE)));
         let any: SocketAddr = if address.is_ipv6() { ([0u16; 8], 0).into() } else { ([0u8; 4], 0).into() };
         let socket = socket(any).map_err(|error| unreachable(error.to_string()))?;
-        let endpoint = Endpoint::new(endpoint_config(), None, socket, Arc::new(TokioRuntime))
+        let endpoint = Endpoint::new(endpoint_config(None), None, socket, Arc::new(TokioRuntime))
             .map_err(|error| unreachable(error.to_string()))?;
         // The name is not sent and not checked: the key is.
         let connecting = endpoint

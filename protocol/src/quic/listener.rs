@@ -55,8 +55,12 @@ impl Listener {
         config.max_incoming(options.connections_max.max(options.handshakes_max));
         config.incoming_buffer_size(64 * 1024);
         config.incoming_buffer_size_total(16 << 20);
-        let endpoint =
-            Endpoint::new(endpoint_config(), Some(config), socket(address)?, Arc::new(TokioRuntime))?;
+        let endpoint = Endpoint::new(
+            endpoint_config(Some(identity.reset_secret())),
+            Some(config),
+            socket(address)?,
+            Arc::new(TokioRuntime),
+        )?;
         Ok(Self { endpoint, options })
     }
 

@@ -23,7 +23,12 @@ const PKCS8_PREFIX: [u8; 16] =
 
 /// A key that identifies one end of a connection.
 #[derive(Clone)]
-pub struct Identity(Arc<CertifiedKey>, SigningPublicKey);
+pub struct Identity {
+    certified: Arc<CertifiedKey>,
+    public: SigningPublicKey,
+    /// What a server needs to tell clients of the process before it that their connection is gone.
+    reset: [u8; 32],
+}
 
 impl Identity {
     /// The identity of a seed, which is random and secret.
@@ -37,12 +42,21 @@ impl Identity {
         })
         .expect("any 32 bytes are the seed of a key");
         let spki = CertificateDer::from(spki(&public));
-        Self(Arc::new(CertifiedKey::new(vec![spki], key)), public)
+        Self {
+            certified: Arc::new(CertifiedKey::new(vec![spki], key)),
+            public,
+            reset: blake3::derive_key("backstore 2026 v1 stateless reset", seed),
+        }
     }
 
     /// Its public half.
     pub fn public_key(&self) -> SigningPublicKey {
-        self.1
+        self.public
+    }
+
+    /// Secret that stays the same when a server is started again.
+    pub(super) fn reset_secret(&self) -> &[u8; 32] {
+        &self.reset
     }
 }
 
@@ -83,7 +97,9 @@ pub(super) fn client_config(
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(PinnedServer { expected, found }))
-        .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(Arc::clone(&identity.0))));
+        .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(Arc::clone(
+            &identity.certified,
+        ))));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.enable_sni = false;
     config.enable_early_data = false;
@@ -96,7 +112,9 @@ pub(super) fn server_config(identity: &Identity) -> Result<rustls::ServerConfig,
     let mut config = rustls::ServerConfig::builder_with_provider(crypto())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(AnyClient))
-        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(Arc::clone(&identity.0))));
+        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(Arc::clone(
+            &identity.certified,
+        ))));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.max_early_data_size = 0;
     config.send_tls13_tickets = 0;

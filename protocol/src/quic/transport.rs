@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{EndpointConfig, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
+use ring::hmac;
 
 use crate::limits::STREAMS_MAX;
 
@@ -50,8 +52,16 @@ pub(super) fn fit_windows(connection: &quinn::Connection) {
     }
 }
 
-pub(super) fn endpoint_config() -> EndpointConfig {
+/// Of a server with the secret of its identity: a client whose server was killed and started again is told at once (stateless reset, RFC 9000
+/// section 10.3), instead of waiting for the connection to be idle too long.
+pub(super) fn endpoint_config(reset_secret: Option<&[u8; 32]>) -> EndpointConfig {
     let mut config = EndpointConfig::default();
+    if let Some(secret) = reset_secret {
+        config.reset_key(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
+        let (ids, _) = secret.split_first_chunk().expect("32 bytes are more than 8");
+        let ids = u64::from_le_bytes(*ids);
+        config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    }
     config.max_udp_payload_size(UDP_PAYLOAD_MAX).expect("a UDP payload may have 6,500 bytes");
     config
 }

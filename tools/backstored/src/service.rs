@@ -157,6 +157,7 @@ impl From<VaultError> for Refused {
             VaultError::FolderMissing { .. }
             | VaultError::NotAVault { .. }
             | VaultError::AlreadyAVault { .. }
+            | VaultError::FolderNotEmpty { .. }
             | VaultError::SuperblockDamaged { .. }
             | VaultError::Locked { .. }
             | VaultError::TooManyReaders

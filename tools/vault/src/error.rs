@@ -28,6 +28,12 @@ pub enum VaultError {
         /// The folder.
         path: PathBuf,
     },
+    /// The folder holds something.
+    #[error("{} is not empty", path.display())]
+    FolderNotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Both copies of the superblock are damaged and no pack names the vault.
     #[error("{} is damaged in both copies and there is no pack that names the vault", path.display())]
     SuperblockDamaged {
@@ -188,6 +194,7 @@ impl VaultError {
             Self::FolderMissing { .. }
             | Self::NotAVault { .. }
             | Self::AlreadyAVault { .. }
+            | Self::FolderNotEmpty { .. }
             | Self::SuperblockDamaged { .. }
             | Self::Locked { .. }
             | Self::Newer { .. }
@@ -231,6 +238,7 @@ impl From<VaultError> for StoreError {
             VaultError::FolderMissing { ref path }
             | VaultError::NotAVault { ref path }
             | VaultError::AlreadyAVault { ref path }
+            | VaultError::FolderNotEmpty { ref path }
             | VaultError::SuperblockDamaged { ref path }
             | VaultError::Newer { ref path, .. }
             | VaultError::Index { ref path, .. } => {

@@ -44,7 +44,8 @@ impl Vault {
     ///
     /// # Errors
     ///
-    /// [`VaultError::AlreadyAVault`] if there is one or parts of one; [`VaultError::FolderMissing`] if the folder to hold `dir` is not
+    /// [`VaultError::AlreadyAVault`] if there is one or parts of one; [`VaultError::FolderNotEmpty`] if anything else is there;
+    /// [`VaultError::FolderMissing`] if the folder to hold `dir` is not
     /// there; or a failed system call.
     pub fn create(dir: &Path, machine: &dyn Machine) -> Result<VaultId, VaultError> {
         let failed = |error| VaultError::disk("make", dir.to_owned(), error);
@@ -58,6 +59,11 @@ impl Vault {
         let parts = [superblock::NAME, "packs"].map(|name| dir.join(name));
         if parts.iter().any(|part| part.exists()) {
             return Err(VaultError::AlreadyAVault { path: dir.to_owned() });
+        }
+        let mut found = fs::read_dir(dir).map_err(failed)?;
+        // The one thing that an empty disk holds.
+        if found.any(|entry| entry.is_ok_and(|entry| entry.file_name() != "lost+found")) {
+            return Err(VaultError::FolderNotEmpty { path: dir.to_owned() });
         }
         for name in ["packs", "quarantine"] {
             fs::create_dir_all(dir.join(name)).map_err(failed)?;

@@ -63,8 +63,8 @@ pub struct Requests {
     pub xattrs: u64,
     /// Requests that had to wait for the destination.
     pub waited: u64,
-    /// Chunks that were put into the system's page cache unasked.
-    pub chunks_pushed: u64,
+    /// Files and chunks that were put into the system's page cache unasked.
+    pub pushes: u64,
 }
 
 /// How a mount ended.

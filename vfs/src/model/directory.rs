@@ -60,6 +60,11 @@ impl Directory {
         Ok(Some(Found { key, entry, place: Place { leaf: Arc::new(leaf), index: index as u16 } }))
     }
 
+    /// The path that keys of its children are made of.
+    pub(super) fn key_path(&self) -> &[u8] {
+        if self.path.is_empty() { UNIX_ROOT } else { &self.path }
+    }
+
     /// The path of an entry of this directory, from its key.
     pub(super) fn path_of(key: &[u8]) -> Vec<u8> {
         ArchivePath::from_key(key).map(|path| path.joined().to_vec()).unwrap_or_default()

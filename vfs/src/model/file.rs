@@ -1,18 +1,48 @@
-//! An open file: what reading it needs, and what its reader is likely to want next.
+//! A file that is being read: what that needs, and what its readers are likely to want next.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use backstore_protocol::entry::Extent;
 use bytes::Bytes;
 
 use super::Problem;
 use super::inode::Ino;
+use crate::cache::Cache;
 use crate::content::{ContentReader, Run, Stretch, objects_in};
 use crate::objects::{ObjectReader, Wait, Want};
 use crate::sync::lock;
 
-/// A file that is open.
-pub(super) struct OpenFile {
+/// Files that are being read. Nobody says when a file is no longer read, so the one not read for longest is forgotten.
+pub(super) struct Files {
+    recent: Mutex<Cache<Ino, Arc<ReadFile>>>,
+}
+
+/// Files that are remembered.
+const FILES_MAX: usize = 1024;
+
+impl Files {
+    pub(super) fn new() -> Self {
+        Self { recent: Mutex::new(Cache::new(FILES_MAX)) }
+    }
+
+    pub(super) fn get(&self, ino: Ino) -> Option<Arc<ReadFile>> {
+        lock(&self.recent).get(&ino)
+    }
+
+    pub(super) fn add(&self, file: ReadFile) -> Arc<ReadFile> {
+        let file = Arc::new(file);
+        lock(&self.recent).insert(file.ino, Arc::clone(&file), 1);
+        file
+    }
+
+    /// The number may stand for something else from now on.
+    pub(super) fn remove(&self, ino: Ino) {
+        lock(&self.recent).remove(&ino);
+    }
+}
+
+/// A file that is being read, by however many readers.
+pub(super) struct ReadFile {
     pub(super) ino: Ino,
     pub(super) content: ContentReader,
     sequence: Mutex<Sequence>,
@@ -40,7 +70,7 @@ pub struct Spare {
     pub size: u64,
 }
 
-impl OpenFile {
+impl ReadFile {
     pub(super) fn new(ino: Ino, content: ContentReader) -> Self {
         Self { ino, content, sequence: Mutex::default() }
     }

@@ -255,15 +255,23 @@ impl Inodes {
         lock(&self.table).get(&ino).map(|record| record.node.clone())
     }
 
-    /// The system has dropped `lookups` of its references.
-    pub(super) fn forget(&self, ino: Ino, lookups: u64) {
-        if let Slot::Occupied(mut slot) = lock(&self.table).entry(ino) {
-            let record = slot.get_mut();
-            record.lookups = record.lookups.saturating_sub(lookups);
-            if record.lookups == 0 {
-                slot.remove();
-            }
+    /// The number that the system knows this identity by, if it does.
+    pub(super) fn known(&self, identity: &Identity) -> Option<Ino> {
+        let ino = identity.draw(0, self.number_bits);
+        lock(&self.table).get(&ino).filter(|record| record.check == identity.check).map(|_| ino)
+    }
+
+    /// The system has dropped `lookups` of its references; true if it has no more.
+    pub(super) fn forget(&self, ino: Ino, lookups: u64) -> bool {
+        let mut table = lock(&self.table);
+        let Slot::Occupied(mut slot) = table.entry(ino) else { return false };
+        let record = slot.get_mut();
+        record.lookups = record.lookups.saturating_sub(lookups);
+        let is_gone = record.lookups == 0;
+        if is_gone {
+            slot.remove();
         }
+        is_gone
     }
 
     /// How many there are.

@@ -54,7 +54,13 @@ impl Snapshots {
         }
         match directory {
             None => self.list_folder(&self.current(), cookie, add),
-            Some(directory) => self.list_directory(&directory, ino, cookie.max(FIRST), wait, add),
+            Some(directory) => {
+                let result = self.list_directory(&directory, ino, cookie.max(FIRST), wait, add);
+                if cookie <= FIRST && result.is_ok() {
+                    self.neighbours.listed(&directory.version, directory.key_path());
+                }
+                result
+            }
         }
     }
 

@@ -7,7 +7,6 @@
 mod attributes;
 mod directory;
 mod file;
-mod handles;
 mod inode;
 mod listing;
 mod neighbours;
@@ -15,6 +14,7 @@ mod problem;
 #[cfg(test)]
 mod tests;
 mod version;
+mod watch;
 
 use std::io;
 use std::sync::{Arc, RwLock};
@@ -24,7 +24,6 @@ use backstore_protocol::tree::Items;
 
 pub use attributes::{Attributes, FileKind, Owner};
 pub use file::{FileReading, Spare};
-pub use handles::Handle;
 pub use inode::Ino;
 pub use listing::{AddLine, Listed};
 pub use problem::Problem;
@@ -34,8 +33,7 @@ use crate::content::ContentReader;
 use crate::objects::{ObjectReader, Wait};
 use crate::sync::{read, write};
 use directory::{Directory, Found};
-use file::OpenFile;
-use handles::Handles;
+use file::{Files, ReadFile};
 use inode::{Identity, Inodes, Node, Place};
 use listing::Listings;
 use neighbours::Neighbours;
@@ -46,11 +44,14 @@ pub struct Snapshots {
     reader: Arc<ObjectReader>,
     owner: Owner,
     versions: RwLock<Arc<VersionList>>,
-    inodes: Inodes,
-    files: Handles<OpenFile>,
+    inodes: Arc<Inodes>,
+    files: Files,
     listings: Listings,
     neighbours: Neighbours,
 }
+
+/// Takes bytes that nobody has asked for yet.
+pub type SpareTaker = Arc<dyn Fn(Spare) + Send + Sync>;
 
 /// How long an answer holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,13 +86,14 @@ pub const XATTR_BYTES_MAX: usize = 64 << 10;
 impl Snapshots {
     /// A folder without versions. `owner` is who things belong to that have no owner of their own.
     pub fn new(reader: &Arc<ObjectReader>, owner: Owner) -> io::Result<Self> {
+        let inodes = Arc::new(Inodes::new());
         Ok(Self {
-            neighbours: Neighbours::new(reader)?,
+            neighbours: Neighbours::new(reader, &inodes)?,
             reader: Arc::clone(reader),
             owner,
             versions: RwLock::default(),
-            inodes: Inodes::new(),
-            files: Handles::new(),
+            inodes,
+            files: Files::new(),
             listings: Listings::default(),
         })
     }
@@ -134,37 +136,29 @@ impl Snapshots {
         })
     }
 
-    /// Opens a file for reading.
-    pub fn open(&self, ino: Ino, wait: Wait) -> Result<Handle, Problem> {
-        let Node::File { version, place } = self.node(ino)? else { return Err(Problem::IsADirectory) };
-        let (_, entry) = self.entry(&place, wait)?;
-        let handle = self.files.add(OpenFile::new(ino, ContentReader::new(&self.reader, &entry)))?;
-        self.neighbours.opened(version.version.root, &place, &entry);
-        Ok(handle)
+    /// Gives bytes that nobody has asked for yet to `give`, from now on: those of small files that will probably be read soon. `give`
+    /// is called by a thread that answers no requests, and may block.
+    pub fn set_spare_taker(&self, give: SpareTaker) {
+        self.neighbours.set_taker(give);
     }
 
-    /// Reads from an open file.
-    pub fn read(&self, handle: Handle, offset: u64, length: u64, wait: Wait) -> Result<FileReading, Problem> {
-        self.files.get(handle)?.read(&self.reader, offset, length, wait)
+    /// Reads `length` bytes of a file from `offset` on.
+    pub fn read(&self, ino: Ino, offset: u64, length: u64, wait: Wait) -> Result<FileReading, Problem> {
+        self.file(ino, wait)?.read(&self.reader, offset, length, wait)
     }
 
-    /// Where the next data of an open file starts, from `offset` on.
-    pub fn seek_data(&self, handle: Handle, offset: u64) -> Result<u64, Problem> {
-        self.files.get(handle)?.content.next_data(offset)?.ok_or(Problem::NothingThere)
+    /// Where the next data of a file starts, from `offset` on.
+    pub fn seek_data(&self, ino: Ino, offset: u64) -> Result<u64, Problem> {
+        self.file(ino, Wait::UntilDeadline)?.content.next_data(offset)?.ok_or(Problem::NothingThere)
     }
 
-    /// Where the next hole of an open file starts, from `offset` on; its end counts as one.
-    pub fn seek_hole(&self, handle: Handle, offset: u64) -> Result<u64, Problem> {
-        let file = self.files.get(handle)?;
+    /// Where the next hole of a file starts, from `offset` on; its end counts as one.
+    pub fn seek_hole(&self, ino: Ino, offset: u64) -> Result<u64, Problem> {
+        let file = self.file(ino, Wait::UntilDeadline)?;
         if offset >= file.content.size() {
             return Err(Problem::NothingThere);
         }
         Ok(file.content.next_hole(offset)?)
-    }
-
-    /// Closes a file.
-    pub fn close(&self, handle: Handle) {
-        self.files.remove(handle);
     }
 
     /// Where a symbolic link leads.
@@ -221,7 +215,9 @@ impl Snapshots {
 
     /// The system has dropped so many of its references to an inode.
     pub fn forget(&self, ino: Ino, references: u64) {
-        self.inodes.forget(ino, references);
+        if self.inodes.forget(ino, references) {
+            self.files.remove(ino);
+        }
     }
 
     /// Inodes that the system refers to.
@@ -248,6 +244,16 @@ impl Snapshots {
             Node::Directory { version, path, .. } => Ok(Directory { version, path }),
             Node::File { .. } | Node::Link { .. } => Err(Problem::NotADirectory),
         }
+    }
+
+    fn file(&self, ino: Ino, wait: Wait) -> Result<Arc<ReadFile>, Problem> {
+        if let Some(file) = self.files.get(ino) {
+            return Ok(file);
+        }
+        let Node::File { version, place } = self.node(ino)? else { return Err(Problem::IsADirectory) };
+        let (key, entry) = self.entry(&place, wait)?;
+        self.neighbours.read(&version, &key, &entry);
+        Ok(self.files.add(ReadFile::new(ino, ContentReader::new(&self.reader, &entry))))
     }
 
     /// Reads an entry again, and its key.

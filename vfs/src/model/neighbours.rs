@@ -1,170 +1,190 @@
-//! Small files that will be read soon: those after one that was opened, once several near it were.
+//! Small files that will be read soon: the others of a directory, when its files are being read one after the other.
 //!
-//! Programs that read a tree open files in about the order of keys, and neighbours in that order share bundles. So the objects of
-//! the next files are fetched before those are opened, by a thread of its own, since finding them means reading entries.
+//! Who reads a tree (`grep -r`, `cp -r`, a build) lists a directory and then reads its files. Once that is seen, a thread of its own
+//! has the objects of a directory's files fetched as soon as it is listed, and gives the files' bytes to whoever takes spare ones: on
+//! Linux they go into the page cache, and reading those files then costs no request at all. One file of each step is left
+//! out: that it is read confirms the guess and tells that the next step is due. Guesses that are not confirmed end it.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use backstore_protocol::entry::{Content, Entry};
+use backstore_protocol::entry::{Content, Entry, Kind};
 use backstore_protocol::ids::ObjectId;
-use backstore_protocol::tree::{Cursor, Items, Root};
+use backstore_protocol::path::split_key;
+use backstore_protocol::tree::Cursor;
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::inode::Place;
+use super::inode::{Identity, Inodes};
+use super::version::NamedVersion;
+use super::watch::{Step, Taken, Watch};
+use super::{Spare, SpareTaker};
+use crate::content::{self, Run};
 use crate::objects::{ObjectReader, ReadError, Wait, Want};
 use crate::sync::lock;
 
 /// Larger files are fetched when they are read.
 const FILE_BYTES_MAX: u64 = 512 << 10;
-/// Files opened in one leaf before anything is fetched for it.
-const OPENS_MIN: u32 = 3;
-/// Leaves that are watched at a time.
-const LEAVES_MAX: usize = 16;
-/// Bytes of objects that one step fetches: the first for a leaf, and at most.
-const STEP_BYTES_MIN: u64 = 1 << 20;
-const STEP_BYTES_MAX: u64 = 8 << 20;
-/// A step begins when less than so many entries are left of the one before.
-const MARGIN: u16 = 32;
+/// Entries that one step looks at.
+const STEP_ENTRIES_MAX: usize = 1024;
 /// Steps that wait for the thread; more are dropped.
 const STEPS_MAX: usize = 16;
 
-/// Watches what is opened.
+/// Watches what is listed and read.
 pub(super) struct Neighbours {
-    leaves: Arc<Mutex<VecDeque<Leaf>>>,
+    watch: Arc<Mutex<Watch>>,
     steps: Sender<Step>,
-}
-
-/// A leaf in which files were opened, most recent last.
-struct Leaf {
-    id: ObjectId,
-    opens: u32,
-    /// Entries before this index have been looked at.
-    ahead_to: u16,
-    step_bytes: u64,
-}
-
-struct Step {
-    root: Root,
-    leaf: ObjectId,
-    from: u16,
-    bytes: u64,
+    taker: Arc<Mutex<Option<SpareTaker>>>,
 }
 
 impl Neighbours {
     /// Starts the thread; it ends when this is dropped.
-    pub(super) fn new(reader: &Arc<ObjectReader>) -> io::Result<Self> {
+    pub(super) fn new(reader: &Arc<ObjectReader>, inodes: &Arc<Inodes>) -> io::Result<Self> {
         let (steps, waiting) = bounded(STEPS_MAX);
-        let leaves: Arc<Mutex<VecDeque<Leaf>>> = Arc::default();
-        let (reader, watched) = (Arc::clone(reader), Arc::clone(&leaves));
-        thread::Builder::new()
-            .name("neighbours".into())
-            .spawn(move || follow(&reader, &watched, &waiting))?;
-        Ok(Self { leaves, steps })
+        let watch: Arc<Mutex<Watch>> = Arc::default();
+        let taker: Arc<Mutex<Option<SpareTaker>>> = Arc::default();
+        let follower = Follower {
+            reader: Arc::clone(reader),
+            inodes: Arc::clone(inodes),
+            watch: Arc::clone(&watch),
+            taker: Arc::clone(&taker),
+        };
+        thread::Builder::new().name("neighbours".into()).spawn(move || follower.follow(&waiting))?;
+        Ok(Self { watch, steps, taker })
     }
 
-    /// A file was opened.
-    pub(super) fn opened(&self, root: Root, place: &Place, entry: &Entry) {
-        if entry.size > FILE_BYTES_MAX || !matches!(entry.content, Content::Extents(_) | Content::Inline(_)) {
-            return;
-        }
-        let mut leaves = lock(&self.leaves);
-        let leaf = recent(&mut leaves, *place.leaf);
-        leaf.opens += 1;
-        if leaf.opens < OPENS_MIN || place.index + MARGIN < leaf.ahead_to {
-            return;
-        }
-        let from = leaf.ahead_to.max(place.index + 1);
-        let step = Step { root, leaf: *place.leaf, from, bytes: leaf.step_bytes };
-        // Until the thread says how far it came, no other step begins here.
-        leaf.ahead_to = u16::MAX;
-        leaf.step_bytes = (2 * leaf.step_bytes).min(STEP_BYTES_MAX);
-        if self.steps.try_send(step).is_err() {
-            leaf.ahead_to = from;
+    /// From now on spare bytes go to `taker`.
+    pub(super) fn set_taker(&self, taker: SpareTaker) {
+        *lock(&self.taker) = Some(taker);
+    }
+
+    /// A file is being read.
+    pub(super) fn read(&self, version: &Arc<NamedVersion>, key: &[u8], entry: &Entry) {
+        if let Ok((directory, _)) = split_key(key)
+            && is_small(entry)
+        {
+            self.send(lock(&self.watch).read(version, directory, key));
         }
     }
-}
 
-/// The record of a leaf, made if there is none, moved to the end.
-fn recent(leaves: &mut VecDeque<Leaf>, id: ObjectId) -> &mut Leaf {
-    let known = leaves.iter().position(|leaf| leaf.id == id).and_then(|at| leaves.remove(at));
-    if leaves.len() >= LEAVES_MAX {
-        leaves.pop_front();
+    /// A directory has been listed from its start.
+    pub(super) fn listed(&self, version: &Arc<NamedVersion>, directory: &[u8]) {
+        self.send(lock(&self.watch).listed(version, directory));
     }
-    let at = leaves.len();
-    leaves.push_back(known.unwrap_or(Leaf { id, opens: 0, ahead_to: 0, step_bytes: STEP_BYTES_MIN }));
-    &mut leaves[at]
-}
 
-fn follow(reader: &Arc<ObjectReader>, leaves: &Mutex<VecDeque<Leaf>>, steps: &Receiver<Step>) {
-    for step in steps {
-        // What cannot be read here is reported when somebody needs it.
-        let reached = take_step(reader, &step).unwrap_or(Reached { leaf: step.leaf, index: step.from });
-        let mut leaves = lock(leaves);
-        if reached.leaf == step.leaf {
-            recent(&mut leaves, step.leaf).ahead_to = reached.index;
-        } else {
-            recent(&mut leaves, step.leaf).ahead_to = u16::MAX;
-            let next = recent(&mut leaves, reached.leaf);
-            next.opens = next.opens.max(OPENS_MIN);
-            next.ahead_to = next.ahead_to.max(reached.index);
-            next.step_bytes = next.step_bytes.max((2 * step.bytes).min(STEP_BYTES_MAX));
+    fn send(&self, step: Option<Step>) {
+        if let Some(step) = step
+            && let Err(refused) = self.steps.try_send(step)
+        {
+            let step = refused.into_inner();
+            lock(&self.watch).taken(&step, Taken { came_to: step.after.clone(), due: None });
         }
     }
 }
 
-/// How far a step came: entries of this leaf before this index.
-struct Reached {
-    leaf: ObjectId,
-    index: u16,
+fn is_small(entry: &Entry) -> bool {
+    entry.kind == Kind::File
+        && entry.size > 0
+        && entry.size <= FILE_BYTES_MAX
+        && matches!(entry.content, Content::Extents(_) | Content::Inline(_))
 }
 
-/// Has the objects of small files fetched, from an entry on, in this leaf and the next, until they are enough.
-fn take_step(reader: &Arc<ObjectReader>, step: &Step) -> Result<Reached, ReadError> {
-    let nodes = reader.nodes(Wait::UntilDeadline);
-    let mut items = Items::at(reader.tree_node(&step.leaf, Wait::UntilDeadline)?, usize::from(step.from))?;
-    let mut batch = Batch { last: None, bytes: 0, enough: step.bytes };
-    while let Some(entry) = items.read_entry()? {
-        if batch.add(reader, &entry) {
-            return Ok(Reached { leaf: step.leaf, index: items.next_index() as u16 });
+/// What the thread works with.
+struct Follower {
+    reader: Arc<ObjectReader>,
+    inodes: Arc<Inodes>,
+    watch: Arc<Mutex<Watch>>,
+    taker: Arc<Mutex<Option<SpareTaker>>>,
+}
+
+/// A small file of the directory.
+struct Neighbour {
+    key: Vec<u8>,
+    entry: Entry,
+    identity: Identity,
+}
+
+impl Follower {
+    fn follow(&self, steps: &Receiver<Step>) {
+        for step in steps {
+            let mut files = Vec::new();
+            let mut came_to = step.after.clone();
+            // What cannot be read here is reported when somebody needs it.
+            let _ = self.find(&step, &mut files, &mut came_to);
+            let due = files.len().saturating_sub(16).max(files.len() / 2);
+            let due_key = files.get(due).map(|file: &Neighbour| file.key.clone());
+            lock(&self.watch).taken(&step, Taken { came_to, due: due_key });
+            files.into_iter().enumerate().filter(|(at, _)| *at != due).for_each(|(_, file)| self.give(&file));
         }
     }
-    let after = [items.key(), &[0]].concat();
-    let mut cursor = Cursor::seek(nodes, step.root, &after)?;
-    cursor.hint();
-    let mut reached = Reached { leaf: step.leaf, index: u16::MAX };
-    while let Some(entry) = cursor.next_entry()? {
-        let (leaf, index) = cursor.place();
-        let is_beyond = reached.leaf != step.leaf && reached.leaf != leaf;
-        reached = Reached { leaf, index: index as u16 + 1 };
-        if is_beyond || batch.add(reader, &entry) {
-            break;
-        }
-    }
-    Ok(reached)
-}
 
-struct Batch {
-    last: Option<ObjectId>,
-    bytes: u64,
-    enough: u64,
-}
-
-impl Batch {
-    /// Has an entry's objects fetched; true when that was enough.
-    fn add(&mut self, reader: &ObjectReader, entry: &Entry) -> bool {
-        if entry.size <= FILE_BYTES_MAX {
-            entry.content.for_each_reference(&mut |object| {
-                // Only extents have lengths. Neighbours mostly lie in the same object.
-                if object.length > 0 && self.last != Some(object.id) {
-                    self.last = Some(object.id);
-                    self.bytes += u64::from(object.length);
-                    reader.prefetch([Want::Data(object)]);
+    /// Finds the small files of the directory, and has their objects fetched and those of files after it, until they are enough.
+    fn find(
+        &self,
+        step: &Step,
+        files: &mut Vec<Neighbour>,
+        came_to: &mut Option<Vec<u8>>,
+    ) -> Result<(), ReadError> {
+        let prefix = [&step.directory[..], &[0, 0]].concat();
+        let from = step.after.as_ref().map_or_else(|| prefix.clone(), |after| [&after[..], &[0]].concat());
+        let mut cursor =
+            Cursor::seek(self.reader.nodes(Wait::UntilDeadline), step.version.version.root, &from)?;
+        cursor.hint();
+        let (mut bytes, mut last) = (0, None);
+        for _ in 0..STEP_ENTRIES_MAX {
+            let Some(entry) = cursor.next_entry()? else { break };
+            let key = cursor.key();
+            let is_inside = key.starts_with(&prefix);
+            if is_small(&entry) {
+                let identity = is_inside.then(|| Identity::file(&step.version, key, &entry));
+                if identity.as_ref().is_some_and(|identity| self.inodes.known(identity).is_none()) {
+                    // Its part of the listing is still to come.
+                    break;
                 }
-            });
+                self.fetch(&entry, &mut last);
+                bytes += entry.size;
+                if let Some(identity) = identity {
+                    files.push(Neighbour { key: key.to_vec(), entry, identity });
+                }
+            }
+            if is_inside {
+                *came_to = Some(key.to_vec());
+            }
+            if bytes >= step.bytes {
+                break;
+            }
         }
-        self.bytes >= self.enough
+        Ok(())
+    }
+
+    fn fetch(&self, entry: &Entry, last: &mut Option<ObjectId>) {
+        entry.content.for_each_reference(&mut |object| {
+            // Neighbours mostly lie in the same object.
+            if *last != Some(object.id) {
+                *last = Some(object.id);
+                self.reader.prefetch([Want::Data(object)]);
+            }
+        });
+    }
+
+    /// Gives a file's bytes to the taker, if the system knows the file.
+    fn give(&self, file: &Neighbour) {
+        let Some(taker) = lock(&self.taker).clone() else { return };
+        if let Some(ino) = self.inodes.known(&file.identity)
+            && let Some(bytes) = self.bytes(&file.entry)
+        {
+            taker(Spare { ino, offset: 0, bytes, size: file.entry.size });
+        }
+    }
+
+    /// The bytes of a file that lies in one piece. Of others the objects are in memory now, which has to do.
+    fn bytes(&self, entry: &Entry) -> Option<Bytes> {
+        let (content, size) = (&entry.content, entry.size);
+        let mut reading = content::read(&self.reader, content, size, 0, size, Wait::UntilDeadline).ok()?;
+        match (reading.runs.pop(), reading.runs.is_empty()) {
+            (Some(Run::Data(bytes)), true) => Some(bytes),
+            (_, _) => None,
+        }
     }
 }

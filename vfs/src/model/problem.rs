@@ -25,12 +25,6 @@ pub enum Problem {
     /// There is nothing of what was sought from there on.
     #[error("nothing there")]
     NothingThere,
-    /// The handle was closed or never given out.
-    #[error("bad handle")]
-    BadHandle,
-    /// Too many files are open at once.
-    #[error("too many open files")]
-    TooManyOpen,
     /// A value is larger than the system takes.
     #[error("value too large")]
     TooLarge,

@@ -88,10 +88,9 @@ fn names(snapshots: &Snapshots, ino: Ino) -> Vec<String> {
 }
 
 fn content(snapshots: &Snapshots, ino: Ino) -> Result<Vec<u8>, Problem> {
-    let handle = snapshots.open(ino, WAIT)?;
     let mut bytes = Vec::new();
     let result = loop {
-        match snapshots.read(handle, bytes.len() as u64, 10_000, WAIT) {
+        match snapshots.read(ino, bytes.len() as u64, 10_000, WAIT) {
             Ok(reading) if reading.runs.is_empty() => break Ok(()),
             Ok(reading) => reading.runs.iter().for_each(|run| match run {
                 Run::Data(data) => bytes.extend_from_slice(data),
@@ -100,7 +99,6 @@ fn content(snapshots: &Snapshots, ino: Ino) -> Result<Vec<u8>, Problem> {
             Err(problem) => break Err(problem),
         }
     };
-    snapshots.close(handle);
     result.map(|()| bytes)
 }
 
@@ -239,7 +237,6 @@ fn a_listing_under_way_does_not_change() {
     };
     take(1, 2, &mut seen);
     let x = find(&snapshots, "1970-01-12_14-46-50/x").unwrap();
-    let open = snapshots.open(x.ino, WAIT).unwrap();
     let mut changed = snapshots.set_versions(vec![at(2, root), at(3, root)]);
     changed.sort();
     assert_eq!(changed, ["1970-01-12_14-46-50", "latest"]);
@@ -250,7 +247,7 @@ fn a_listing_under_way_does_not_change() {
     take(9, seen[1].1, &mut seen);
     assert_eq!(seen.pop(), seen.get(2).cloned());
     assert_eq!(
-        snapshots.read(open, 0, 9, WAIT).unwrap().runs,
+        snapshots.read(x.ino, 0, 9, WAIT).unwrap().runs,
         [Run::Data(bytes::Bytes::from_static(b"abc"))]
     );
     assert_eq!(names(&snapshots, Ino::ROOT), ["latest", "1970-01-12_14-47-10", "1970-01-12_14-47-00"]);
@@ -277,10 +274,15 @@ fn every_file_is_under_its_full_path() {
     }
     assert!(matches!(snapshots.lookup(top.ino, &[b'n'; 70_000], WAIT), Err(Problem::NotFound)));
     assert!(matches!(snapshots.lookup(found.ino, b"x", WAIT), Err(Problem::NotADirectory)));
-    assert!(matches!(snapshots.open(top.ino, WAIT), Err(Problem::IsADirectory)));
+    assert!(matches!(snapshots.read(top.ino, 0, 1, WAIT), Err(Problem::IsADirectory)));
     assert!(matches!(snapshots.read_link(found.ino, WAIT), Err(Problem::Invalid)));
     assert!(matches!(snapshots.attributes(Ino(99), WAIT), Err(Problem::NotFound)));
-    assert!(matches!(snapshots.read(Handle(99), 0, 1, WAIT), Err(Problem::BadHandle)));
+    assert!(matches!(snapshots.read(Ino(99), 0, 1, WAIT), Err(Problem::NotFound)));
+    snapshots.forget(found.ino, 1);
+    assert!(
+        matches!(snapshots.read(found.ino, 0, 1, WAIT), Err(Problem::NotFound)),
+        "it could be something else by now"
+    );
 }
 
 #[test]
@@ -694,12 +696,11 @@ fn what_is_not_in_memory_is_not_waited_for() {
     while snapshots.lookup(top.ino, b"0001", WAIT).is_err() {}
     let file = snapshots.lookup(top.ino, b"0001", Wait::Not).unwrap().attributes;
     archive.source().stick();
-    let open = snapshots.open(file.ino, Wait::Not).unwrap();
-    assert!(matches!(snapshots.read(open, 0, 10, Wait::Not), Err(Problem::NotInMemory)));
+    assert!(matches!(snapshots.read(file.ino, 0, 10, Wait::Not), Err(Problem::NotInMemory)));
     archive.source().heal();
-    while snapshots.read(open, 0, 10, WAIT).is_err() {}
+    while snapshots.read(file.ino, 0, 10, WAIT).is_err() {}
     assert_eq!(
-        snapshots.read(open, 0, 10, Wait::Not).unwrap().runs,
+        snapshots.read(file.ino, 0, 10, Wait::Not).unwrap().runs,
         [Run::Data(noise(5000, 1)[..10].to_vec().into())]
     );
 }
@@ -716,38 +717,78 @@ fn sniffing_fetches_one_object() {
     let files = list(&snapshots, top.ino);
     archive.source().take_calls();
     for (_, attributes) in files {
-        let handle = snapshots.open(attributes.ino, WAIT).unwrap();
-        assert_eq!(snapshots.read(handle, 0, 4096, WAIT).unwrap().runs[0].length(), 4096);
-        snapshots.close(handle);
+        assert_eq!(snapshots.read(attributes.ino, 0, 4096, WAIT).unwrap().runs[0].length(), 4096);
     }
     let asked: Vec<_> = archive.source().take_calls().into_iter().flatten().collect();
     assert_eq!(asked.len(), 20, "one chunk of each file, and nothing of the files after it");
 }
 
 #[test]
-fn neighbours_are_fetched_before_they_are_opened() {
+fn neighbours_are_fetched_and_given_before_they_are_read() {
     let mut archive = TestArchive::new();
     let root = many(&mut archive);
     let snapshots = snapshots(&archive, vec![at(1, root)]);
     let top = find(&snapshots, "1970-01-12_14-46-50").unwrap();
     let files = list(&snapshots, top.ino);
-    let mut objects: HashMap<Vec<u8>, Vec<ObjectId>> = HashMap::new();
-    for (name, attributes) in &files {
-        let Some(Node::File { place, .. }) = snapshots.inodes.get(attributes.ino) else { panic!("a file") };
-        let (_, entry) = snapshots.entry(&place, WAIT).unwrap();
-        entry
-            .content
-            .for_each_reference(&mut |object| objects.entry(name.clone()).or_default().push(object.id));
+    let (give, given) = std::sync::mpsc::channel();
+    let give = std::sync::Mutex::new(give);
+    snapshots.set_spare_taker(Arc::new(move |spare| give.lock().unwrap().send(spare).unwrap()));
+    let numbers: HashMap<_, u64> =
+        files.iter().zip(0..).map(|((_, attributes), number)| (attributes.ino, number)).collect();
+    let mut in_page_cache = BTreeSet::new();
+    let take = |spare: Spare, in_page_cache: &mut BTreeSet<Ino>| {
+        let number = numbers[&spare.ino];
+        let expected = noise(if number % 100 == 7 { 300_000 } else { 5000 }, number);
+        assert_eq!((spare.offset, spare.size, &spare.bytes[..]), (0, expected.len() as u64, &expected[..]));
+        in_page_cache.insert(spare.ino);
+    };
+    for (_, attributes) in &files[..3] {
+        snapshots.read(attributes.ino, 0, 100, WAIT).unwrap();
     }
-    archive.source().take_calls();
-    for (_, attributes) in &files[..2] {
-        snapshots.open(attributes.ino, WAIT).unwrap();
+    // A reader that goes on in order finds nearly all it reads in its page cache.
+    let mut asked = 0;
+    take(given.recv().unwrap(), &mut in_page_cache);
+    for (_, attributes) in &files[3..] {
+        given.try_iter().for_each(|spare| take(spare, &mut in_page_cache));
+        if !in_page_cache.contains(&attributes.ino) {
+            snapshots.read(attributes.ino, 0, 100, WAIT).unwrap();
+            asked += 1;
+        }
     }
-    snapshots.open(files[2].1.ino, WAIT).unwrap();
-    archive.source().wait_for_calls(&objects[&files[60].0]);
-    let asked: usize = archive.source().take_calls().iter().map(Vec::len).sum();
-    let all: BTreeSet<_> = objects.values().flatten().collect();
-    assert!(asked < all.len() / 2 + 4, "{asked} of {}", all.len());
+    drop(snapshots);
+    given.iter().for_each(|spare| take(spare, &mut in_page_cache));
+    assert!(in_page_cache.len() > files.len() * 9 / 10, "{} given, {asked} asked for", in_page_cache.len());
+}
+
+#[test]
+fn who_reads_a_tree_finds_the_next_directories_read() {
+    let mut archive = TestArchive::new();
+    for directory in 0..40u64 {
+        archive.add(&unix(&format!("/{directory:02}")), Entry::new(Kind::Directory), &[]);
+    }
+    for number in 0..400u64 {
+        let path = unix(&format!("/{:02}/{number:03}", number / 10));
+        archive.add(&path, Entry::new(Kind::File), &file(&noise(300 + number as usize, number)));
+    }
+    let root = archive.finish();
+    let snapshots = snapshots(&archive, vec![at(1, root)]);
+    let (give, given) = std::sync::mpsc::channel();
+    let give = std::sync::Mutex::new(give);
+    snapshots.set_spare_taker(Arc::new(move |spare: Spare| give.lock().unwrap().send(spare.ino).unwrap()));
+    let top = find(&snapshots, "1970-01-12_14-46-50").unwrap();
+    let mut asked = 0;
+    for (at, (_, directory)) in list(&snapshots, top.ino).into_iter().enumerate() {
+        let files = list(&snapshots, directory.ino);
+        // From the third directory on listing it is enough: all but the file left out are given.
+        let expected = if at < 2 { 0 } else { files.len() - 1 };
+        let in_page_cache: BTreeSet<_> = (0..expected).map(|_| given.recv().unwrap()).collect();
+        let missing = files.iter().filter(|(_, attributes)| !in_page_cache.contains(&attributes.ino));
+        for (_, attributes) in missing.take(2) {
+            snapshots.read(attributes.ino, 0, 100, WAIT).unwrap();
+            asked += 1;
+        }
+    }
+    assert_eq!(asked, 2 * 2 + 38);
 }
 
 #[test]
@@ -757,8 +798,7 @@ fn random_reads_give_the_rest_of_the_chunk() {
     let root = archive.finish();
     let snapshots = snapshots(&archive, vec![at(1, root)]);
     let disk = find(&snapshots, "1970-01-12_14-46-50/disk").unwrap();
-    let handle = snapshots.open(disk.ino, WAIT).unwrap();
-    let reading = snapshots.read(handle, 7 << 20, 4096, WAIT).unwrap();
+    let reading = snapshots.read(disk.ino, 7 << 20, 4096, WAIT).unwrap();
     let [spare] = &reading.spare[..] else { panic!("{:?}", reading.spare.len()) };
     let range = spare.offset as usize..spare.offset as usize + spare.bytes.len();
     assert!(range.contains(&(7 << 20)) && range.len() > 4096);
@@ -766,7 +806,7 @@ fn random_reads_give_the_rest_of_the_chunk() {
     assert_eq!((spare.ino, spare.size), (disk.ino, 12 << 20));
     // From front to back nothing is spare: the system comes for it itself.
     for at in 0..5 {
-        let reading = snapshots.read(handle, (7 << 20) + 4096 * (at + 1), 4096, WAIT).unwrap();
+        let reading = snapshots.read(disk.ino, (7 << 20) + 4096 * (at + 1), 4096, WAIT).unwrap();
         assert!(reading.spare.is_empty());
     }
 }

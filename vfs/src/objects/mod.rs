@@ -5,7 +5,6 @@
 //! blocks its callers, for [`ReaderOptions::deadline`] at most, and needs no runtime. It knows nothing of files: `content` does.
 
 mod buffers;
-mod cache;
 mod error;
 mod flight;
 mod open;

@@ -232,7 +232,6 @@ fn ahead_stays_within_its_bound() {
     scene.reader.prefetch(scene.objects.iter().map(|object| Want::Data(*object)));
     assert_eq!(scene.reader.ahead_bytes(), 100_000);
     let asked: HashSet<_> = scene.objects[..5].iter().map(|object| object.id).collect();
-    scene.source.wait_for_calls(&scene.objects[..5].iter().map(|object| object.id).collect::<Vec<_>>());
     scene.source.heal();
     for object in &scene.objects[..5] {
         scene.reader.data(*object, Wait::UntilDeadline).unwrap();

@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use backstore_protocol::ids::ObjectId;
 use backstore_protocol::keys::Keys;
 use backstore_protocol::store::Source;
 
 use super::buffers::Buffers;
-use super::cache::Cache;
 use super::flight::{Flight, Flights, Joined, Urgency};
 use super::open::{self, OpenQueue};
 use super::{Opened, ReadError, ReaderCounters, ReaderOptions, Want};
+use crate::cache::Cache;
 use crate::sync::lock;
 
 /// The inside of a reader.
@@ -19,8 +20,8 @@ pub(super) struct Shared {
     source: Arc<dyn Source>,
     keys: Keys,
     pub(super) deadline: Duration,
-    nodes: Mutex<Cache<Opened>>,
-    data: Mutex<Cache<Opened>>,
+    nodes: Mutex<Cache<ObjectId, Opened>>,
+    data: Mutex<Cache<ObjectId, Opened>>,
     buffers: Arc<Buffers>,
     pub(super) flights: Flights,
     pub(super) to_open: OpenQueue,
@@ -71,7 +72,7 @@ impl Shared {
         lock(self.cache(want)).get(&want.id())
     }
 
-    fn cache(&self, want: &Want) -> &Mutex<Cache<Opened>> {
+    fn cache(&self, want: &Want) -> &Mutex<Cache<ObjectId, Opened>> {
         match want {
             Want::Tree(_) | Want::Map(_) => &self.nodes,
             Want::Data(_) | Want::Body(_) => &self.data,

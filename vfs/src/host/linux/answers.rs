@@ -28,8 +28,6 @@ pub(super) fn errno(problem: &Problem) -> Errno {
         Problem::Invalid => Errno::EINVAL,
         Problem::NoSuchAttribute => Errno::ENODATA,
         Problem::NothingThere => Errno::ENXIO,
-        Problem::BadHandle => Errno::EBADF,
-        Problem::TooManyOpen => Errno::ENFILE,
         Problem::TooLarge => Errno::E2BIG,
         Problem::Unreadable(error) => {
             tracing::warn!(

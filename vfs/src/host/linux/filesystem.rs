@@ -26,7 +26,7 @@ use super::push::Pusher;
 use super::requests::RequestCounts;
 use super::workers::Workers;
 use crate::content::Run;
-use crate::model::{FileReading, Handle, Ino, Lookup, Problem, Snapshots, Validity};
+use crate::model::{FileReading, Ino, Lookup, Problem, Snapshots, Validity};
 use crate::objects::Wait;
 
 /// The model as FUSE sees it.
@@ -36,6 +36,7 @@ pub(super) struct FuseFilesystem {
     pusher: Arc<Pusher>,
     requests: Arc<RequestCounts>,
     has_xattrs: bool,
+    can_skip_open: bool,
     can_skip_opendir: bool,
 }
 
@@ -57,6 +58,7 @@ impl FuseFilesystem {
             pusher: Arc::new(pusher),
             requests: Arc::clone(requests),
             has_xattrs: options.xattrs,
+            can_skip_open: false,
             can_skip_opendir: false,
         })
     }
@@ -104,6 +106,7 @@ impl Filesystem for FuseFilesystem {
         {
             let _ = config.add_capabilities(capability);
         }
+        self.can_skip_open = config.capabilities().contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
         self.can_skip_opendir = config.capabilities().contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
         let _ = config.set_max_background(BACKGROUND_MAX);
         Ok(())
@@ -139,22 +142,21 @@ impl Filesystem for FuseFilesystem {
         });
     }
 
-    fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         self.requests.files_opened.one();
-        let ask = move |model: &Snapshots, wait| model.open(Ino(ino.0), wait);
-        self.answer(reply, ask, |result, reply: ReplyOpen| match result {
-            Ok(handle) => {
-                reply.opened(FileHandle(handle.0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH);
-            }
-            Err(problem) => reply.error(errno(&problem)),
-        });
+        if self.can_skip_open {
+            // Reading needs no state, so the kernel need not ask or tell again when files are opened and closed.
+            reply.error(Errno::ENOSYS);
+        } else {
+            reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH);
+        }
     }
 
     fn read(
         &self,
         _: &Request,
-        _: INodeNo,
-        handle: FileHandle,
+        ino: INodeNo,
+        _: FileHandle,
         offset: u64,
         size: u32,
         _: OpenFlags,
@@ -162,7 +164,7 @@ impl Filesystem for FuseFilesystem {
         reply: ReplyData,
     ) {
         self.requests.reads.one();
-        let ask = move |model: &Snapshots, wait| model.read(Handle(handle.0), offset, u64::from(size), wait);
+        let ask = move |model: &Snapshots, wait| model.read(Ino(ino.0), offset, u64::from(size), wait);
         let (pusher, requests) = (Arc::clone(&self.pusher), Arc::clone(&self.requests));
         self.answer(reply, ask, move |result, reply| match result {
             Ok(reading) => {
@@ -173,29 +175,7 @@ impl Filesystem for FuseFilesystem {
         });
     }
 
-    fn release(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        handle: FileHandle,
-        _: OpenFlags,
-        _: Option<LockOwner>,
-        _: bool,
-        reply: ReplyEmpty,
-    ) {
-        self.model.close(Handle(handle.0));
-        reply.ok();
-    }
-
-    fn lseek(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        handle: FileHandle,
-        offset: i64,
-        whence: i32,
-        reply: ReplyLseek,
-    ) {
+    fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
         const SEEK_DATA: i32 = 3;
         const SEEK_HOLE: i32 = 4;
         let (Ok(from), SEEK_DATA | SEEK_HOLE) = (u64::try_from(offset), whence) else {
@@ -203,12 +183,9 @@ impl Filesystem for FuseFilesystem {
         };
         let model = Arc::clone(&self.model);
         self.workers.submit(move || {
-            let handle = Handle(handle.0);
-            let found = if whence == SEEK_DATA {
-                model.seek_data(handle, from)
-            } else {
-                model.seek_hole(handle, from)
-            };
+            let ino = Ino(ino.0);
+            let found =
+                if whence == SEEK_DATA { model.seek_data(ino, from) } else { model.seek_hole(ino, from) };
             match found {
                 Ok(offset) => reply.offset(offset as i64),
                 Err(problem) => reply.error(errno(&problem)),
@@ -271,7 +248,8 @@ impl Filesystem for FuseFilesystem {
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        reply.ok();
+        // The kernel does not ask again.
+        reply.error(Errno::ENOSYS);
     }
 
     fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {

@@ -63,6 +63,8 @@ pub fn mount(model: Arc<Snapshots>, path: &Path, options: &MountOptions) -> Resu
     let filesystem = FuseFilesystem::new(&model, options, &requests, pusher).map_err(MountError::Thread)?;
     let session = system::mount(filesystem, &path, options)?;
     let notifier = session.notifier();
+    let (store, counts) = (notifier.clone(), Arc::clone(&requests));
+    model.set_spare_taker(Arc::new(move |spare| push::push(&store, &counts, &spare)));
     let served = to_push.start(session.notifier()).and_then(|()| serve(session));
     // The first answer needs nothing but the loops, which run.
     let answer = served.and_then(|session| Ok((session, fs::metadata(&path)?.dev())));

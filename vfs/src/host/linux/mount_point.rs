@@ -52,10 +52,9 @@ fn missing_or(path: &Path, source: io::Error) -> MountError {
     }
 }
 
-/// Whether the process that served the mount is gone.
+/// Whether the process that served the mount is gone. Attributes would not tell: the kernel keeps them.
 fn is_dead(path: &Path) -> bool {
-    let error = fs::symlink_metadata(path).err();
-    error.and_then(|error| error.raw_os_error()).is_some_and(|code| code == Errno::NOTCONN.raw_os_error())
+    matches!(rustix::fs::statfs(path), Err(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
 /// Whether what is mounted at `path` is a BackStore archive.
@@ -63,7 +62,7 @@ fn is_ours(path: &Path) -> io::Result<bool> {
     let table = fs::read("/proc/self/mountinfo")?;
     let mounts = table.split(|byte| *byte == b'\n').filter_map(parse);
     // Of several mounts at one place the last is the one that is seen.
-    Ok(mounts.filter(|mount| mount.point == path).last().is_some_and(|mount| mount.is_ours))
+    Ok(mounts.rev().find(|mount| mount.point == path).is_some_and(|mount| mount.is_ours))
 }
 
 struct Mount {

@@ -55,16 +55,21 @@ impl ToPush {
     pub(super) fn start(self, notifier: Notifier) -> io::Result<()> {
         thread::Builder::new().name("push".into()).spawn(move || {
             for spare in &self.spare {
-                if let Some((offset, bytes)) = whole_pages(&spare)
-                    // The file may have been forgotten by now, and at the end the mount is gone.
-                    && notifier.store(INodeNo(spare.ino.0), offset, bytes).is_ok()
-                {
-                    self.requests.chunks_pushed.one();
-                }
+                push(&notifier, &self.requests, &spare);
                 lock(&self.waiting).remove(&(spare.ino, spare.offset));
             }
         })?;
         Ok(())
+    }
+}
+
+/// Puts spare bytes into the page cache.
+pub(super) fn push(notifier: &Notifier, requests: &RequestCounts, spare: &Spare) {
+    if let Some((offset, bytes)) = whole_pages(spare)
+        // The file may have been forgotten by now, and at the end the mount is gone.
+        && notifier.store(INodeNo(spare.ino.0), offset, bytes).is_ok()
+    {
+        requests.pushes.one();
     }
 }
 

@@ -32,7 +32,7 @@ counts!(
     links_read,
     xattrs,
     waited,
-    chunks_pushed
+    pushes
 );
 
 /// A number that only grows.
