@@ -4,6 +4,7 @@
 //! [`service`] what all connections share. The vault blocks, so it is called off the threads that drive the network. What a client can make the server
 //! hold in memory is bounded by the windows of its connection and by [`service::Budget`] over all of them.
 
+pub mod checking;
 pub mod cli;
 pub mod connection;
 pub mod identity;

@@ -1,6 +1,7 @@
 //! Administration: what commands ask of a running server through its socket, or do themselves when none runs.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,10 +9,11 @@ use backstore_platform::local_socket::{Listener, Stream};
 use backstore_platform::machine::Machine;
 use backstore_protocol::base32;
 use backstore_protocol::ids::InviteToken;
-use backstore_vault::Vault;
 use backstore_vault::registry::{INVITATION_MS, Registry, RegistryError};
+use backstore_vault::{Recovery, Vault};
 use serde::{Deserialize, Serialize};
 
+use crate::checking::{self, CheckLine, Step};
 use crate::service::Service;
 
 /// What an administrator asks.
@@ -48,6 +50,11 @@ pub enum Response {
         /// One each.
         accounts: Vec<AccountLine>,
     },
+    /// How far a check is. More follows.
+    Progress {
+        /// How far.
+        step: Step,
+    },
     /// What a check found.
     Checked {
         /// The report.
@@ -81,37 +88,34 @@ pub struct AccountLine {
     pub damaged: u64,
 }
 
-/// What a check found, for people and programs.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct CheckLine {
-    /// Packs read.
-    pub packs: u64,
-    /// Records read.
-    pub records: u64,
-    /// Bytes read.
-    pub bytes: u64,
-    /// What is wrong, a line each.
-    pub findings: Vec<String>,
-    /// What was mended, a line each.
-    pub repaired: Vec<String>,
-}
-
 /// A request or answer has at most so many bytes.
 const LINE_BYTES_MAX: u64 = 64 << 20;
+/// Requests that are worked on at once.
+const REQUESTS_MAX: usize = 8;
 
-/// Does what is asked.
-pub fn answer(vault: &Vault, machine: &dyn Machine, request: Request) -> Response {
+/// Does what is asked; `progress` may break a check.
+pub fn answer(
+    vault: &Vault,
+    machine: &dyn Machine,
+    request: Request,
+    progress: impl FnMut(Step) -> ControlFlow<()>,
+) -> Response {
     let registry = Registry::new(vault);
     let done = match request {
         Request::Invite { name, valid_ms } => {
             invite(&registry, machine, &name, valid_ms.unwrap_or(INVITATION_MS))
         }
         Request::Accounts => accounts(vault, &registry, machine),
-        Request::Check { repair } => {
-            Ok(Response::Checked { report: crate::cli::check::check(vault, repair) })
-        }
+        Request::Check { repair } => checking::check(vault, machine.now_ms(), repair, progress)
+            .map(|report| Response::Checked { report })
+            .map_err(RegistryError::Vault),
     };
-    done.unwrap_or_else(|error| Response::Failed { message: error.to_string() })
+    done.unwrap_or_else(|error| {
+        let needs_restart =
+            matches!(&error, RegistryError::Vault(error) if error.recovery() == Recovery::Reopen);
+        let hint = if needs_restart { "; restart the server, and it reads everything anew" } else { "" };
+        Response::Failed { message: format!("{error}{hint}") }
+    })
 }
 
 fn invite(
@@ -158,28 +162,61 @@ pub fn listen(service: &Arc<Service>, path: &Path) -> io::Result<()> {
         tracing::warn!(%error, socket = %path.display(), "commands cannot reach this server while it runs");
     })?;
     let service = Arc::downgrade(service);
+    let running = Arc::new(());
     std::thread::Builder::new().name("local".into()).spawn(move || {
-        while let Ok(mut stream) = listener.accept() {
+        while let Ok(stream) = listener.accept() {
             let Some(service) = service.upgrade() else { return };
-            if let Err(error) = answer_one(&service, &mut stream) {
-                tracing::warn!(%error, "a local request failed");
+            let one = Arc::clone(&running);
+            // A check takes long; other requests do not wait for it.
+            if Arc::strong_count(&running) <= REQUESTS_MAX + 1 {
+                let started = std::thread::Builder::new().name("local request".into()).spawn(move || {
+                    answer_logged(&service, stream);
+                    drop(one);
+                });
+                if let Err(error) = started {
+                    tracing::warn!(%error, "no thread for a local request");
+                }
+            } else {
+                answer_logged(&service, stream);
             }
         }
     })?;
     Ok(())
 }
 
-fn answer_one(service: &Service, stream: &mut Stream) -> io::Result<()> {
-    let request: Request = receive(stream)?;
-    tracing::info!(?request, "local request");
-    send(stream, &answer(&service.vault, &*service.machine, request))
+fn answer_logged(service: &Service, mut stream: Stream) {
+    if let Err(error) = answer_one(service, &mut stream) {
+        tracing::warn!(%error, "a local request failed");
+    }
 }
 
-/// Asks a running server; nothing if none listens at `path`.
-pub fn ask(path: &Path, request: &Request) -> io::Result<Option<Response>> {
+fn answer_one(service: &Service, stream: &mut Stream) -> io::Result<()> {
+    let request: Request = receive(&mut BufReader::new(&mut *stream))?;
+    tracing::info!(?request, "local request");
+    let response = answer(&service.vault, &*service.machine, request, |step| {
+        // Nobody reads on for a command that is gone.
+        match send(stream, &Response::Progress { step }) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    });
+    send(stream, &response)
+}
+
+/// Asks a running server, and hands over how far it is; nothing if none listens at `path`.
+pub fn ask(path: &Path, request: &Request, mut progress: impl FnMut(Step)) -> io::Result<Option<Response>> {
     let Ok(mut stream) = Stream::connect(path) else { return Ok(None) };
     send(&mut stream, request)?;
-    receive(&mut stream).map(Some)
+    let mut answers = BufReader::new(stream);
+    loop {
+        match receive(&mut answers)? {
+            Response::Progress { step } => progress(step),
+            response @ (Response::Invited { .. }
+            | Response::Accounts { .. }
+            | Response::Checked { .. }
+            | Response::Failed { .. }) => return Ok(Some(response)),
+        }
+    }
 }
 
 fn send<T: Serialize>(stream: &mut Stream, message: &T) -> io::Result<()> {
@@ -189,8 +226,8 @@ fn send<T: Serialize>(stream: &mut Stream, message: &T) -> io::Result<()> {
     stream.flush()
 }
 
-fn receive<T: serde::de::DeserializeOwned>(stream: &mut Stream) -> io::Result<T> {
+fn receive<T: serde::de::DeserializeOwned>(stream: &mut impl BufRead) -> io::Result<T> {
     let mut line = Vec::new();
-    BufReader::new(stream.take(LINE_BYTES_MAX)).read_until(b'\n', &mut line)?;
+    stream.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
     serde_json::from_slice(&line).map_err(io::Error::other)
 }

@@ -167,6 +167,7 @@ impl From<VaultError> for Refused {
             | VaultError::Failed { .. }
             | VaultError::Index { .. }
             | VaultError::Closed
+            | VaultError::Interrupted
             | VaultError::Disk { .. } => {
                 // Paths and system errors are the operator's business.
                 tracing::error!(error = %detail, "the vault failed");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use backstore_protocol::ids::{DeviceId, ObjectId};
 use bytes::Bytes;
 
-use crate::core::Core;
+use crate::core::{Core, State};
 use crate::error::VaultError;
 use crate::ids::{AccountNumber, Sequence};
 use crate::index::rows::{self, ControlRow};
@@ -90,6 +90,38 @@ pub(crate) fn put(
     changes: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>,
 ) -> Result<Receipt, VaultError> {
     core.check_writable()?;
+    let records = records(core, changes)?;
+    loop {
+        let refusals = core.state().refusals();
+        if let Some(receipt) = core.enqueue(records.clone(), refusals)? {
+            return Ok(receipt);
+        }
+    }
+}
+
+/// Writes the value of a key again, in two copies. It may be any key, also one of the vault's own.
+pub(crate) fn put_again(core: &Arc<Core>, key: &[u8]) -> Result<(), VaultError> {
+    loop {
+        let (refusals, changes) = {
+            let state = core.state();
+            (state.refusals(), state.control_changes())
+        };
+        core.sync()?;
+        let Some(row) = core.index.read(&rows::control_key(key), ControlRow::decode)? else { return Ok(()) };
+        let records = records(core, [(key.to_vec(), row.value)])?;
+        // A change that came meanwhile must not be undone.
+        let is_newest = |state: &State| state.control_changes() == changes;
+        if let Some(receipt) = core.enqueue_if(records, refusals, is_newest)? {
+            return receipt.wait();
+        }
+    }
+}
+
+/// The record of a batch of changes, and its second copy.
+fn records(
+    core: &Core,
+    changes: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>,
+) -> Result<Vec<NewRecord>, VaultError> {
     let batch = Arc::new(ControlBatch::new(changes)?);
     let content = Bytes::from(batch.encode());
     let received_at = core.machine.now_ms();
@@ -112,10 +144,5 @@ pub(crate) fn put(
         content: content.clone(),
         payload: Payload::Control(Arc::clone(&batch)),
     };
-    loop {
-        let refusals = core.state().refusals();
-        if let Some(receipt) = core.enqueue(vec![record(false), record(true)], refusals)? {
-            return Ok(receipt);
-        }
-    }
+    Ok(vec![record(false), record(true)])
 }

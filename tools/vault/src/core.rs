@@ -62,6 +62,8 @@ pub(crate) struct State {
     wanted: Sequence,
     /// How often batches were refused: what was pending before may be no more.
     refusals: u64,
+    /// How many records of the control state were received.
+    control_changes: u64,
     is_closing: bool,
 }
 
@@ -97,12 +99,18 @@ impl State {
         self.bytes.get(&account).copied().unwrap_or_default()
     }
 
-    /// Objects of an account that are on their way.
+    /// A number that changes with every change of the control state.
+    pub(crate) fn control_changes(&self) -> u64 {
+        self.control_changes
+    }
+
+    /// A number that changes when something that was received is refused.
     pub(crate) fn refusals(&self) -> u64 {
         self.refusals
     }
 
-    fn last(&self) -> Sequence {
+    /// The last sequence that was given.
+    pub(crate) fn last(&self) -> Sequence {
         Sequence(self.next.0 - 1)
     }
 
@@ -126,7 +134,8 @@ impl State {
                 let key = (header.account, payload.head.lineage);
                 self.heads.insert(key, (header.sequence, Arc::clone(payload)));
             }
-            _ => {}
+            (Payload::Control(_), _) => self.control_changes += 1,
+            (Payload::Object | Payload::Snapshot(_), _) => {}
         }
     }
 
@@ -249,8 +258,18 @@ impl Core {
     /// Gives sequences and queues records for the writer, unless something was refused since `refusals` was read.
     pub(crate) fn enqueue(
         self: &Arc<Self>,
+        records: Vec<NewRecord>,
+        refusals: u64,
+    ) -> Result<Option<Receipt>, VaultError> {
+        self.enqueue_if(records, refusals, |_| true)
+    }
+
+    /// As [`Core::enqueue`], if `is_due` is still true.
+    pub(crate) fn enqueue_if(
+        self: &Arc<Self>,
         mut records: Vec<NewRecord>,
         refusals: u64,
+        is_due: impl FnOnce(&State) -> bool,
     ) -> Result<Option<Receipt>, VaultError> {
         self.check_writable()?;
         let ticket = Arc::new(Ticket::default());
@@ -263,7 +282,7 @@ impl Core {
             if let Some(failure) = self.failure() {
                 return Err(failure);
             }
-            if state.refusals != refusals {
+            if state.refusals != refusals || !is_due(&state) {
                 return Ok(None);
             }
             // Another thread may have put the same object meanwhile; it counts then.

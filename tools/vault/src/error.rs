@@ -148,6 +148,9 @@ pub enum VaultError {
         /// What was found.
         detail: String,
     },
+    /// Whoever watched the progress did not want more.
+    #[error("it was interrupted")]
+    Interrupted,
     /// A system call failed.
     #[error("cannot {action} {}", path.display())]
     Disk {
@@ -202,6 +205,7 @@ impl VaultError {
             | Self::NotFound { .. }
             | Self::Registry { .. }
             | Self::ReadOnly
+            | Self::Interrupted
             | Self::Disk { .. } => Recovery::GiveUp,
         }
     }
@@ -253,7 +257,10 @@ impl From<VaultError> for StoreError {
             VaultError::LogMoved { .. } => {
                 Self::Refused { reason: Refusal::NotEnrolled, detail: error.to_string() }
             }
-            VaultError::Registry { .. } | VaultError::ReadOnly | VaultError::Closed => {
+            VaultError::Registry { .. }
+            | VaultError::ReadOnly
+            | VaultError::Interrupted
+            | VaultError::Closed => {
                 Self::Refused { reason: Refusal::StorageFailed, detail: error.to_string() }
             }
         }

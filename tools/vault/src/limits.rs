@@ -46,5 +46,5 @@ pub(crate) const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub(crate) const OPEN_PACKS_MAX: usize = 128;
 /// Entries of packs taken over into the index in one go.
 pub(crate) const CATCH_UP_ENTRIES_MAX: usize = 524_288;
-/// Findings a check lists; the rest is counted.
+/// Findings, affected snapshots and quarantined ranges a check lists; the rest is counted.
 pub const FINDINGS_MAX: usize = 10_000;

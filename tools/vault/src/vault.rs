@@ -1,6 +1,7 @@
 //! A vault: making, opening and closing one.
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,18 +11,18 @@ use backstore_platform::lock::Lock;
 use backstore_protocol::ids::VaultId;
 
 use crate::account::Account;
-use crate::check::{self, CheckProgress, CheckReport};
+use crate::check::{self, AffectedSnapshot, CheckProgress, CheckReport};
 use crate::control::Control;
 use crate::core::{Core, CoreParts};
 use crate::disk::Disk;
 use crate::disk::real::RealDisk;
 use crate::error::VaultError;
 use crate::ids::AccountNumber;
-use crate::index::Index;
+use crate::index::{Index, IndexHome};
 use crate::options::{Access, OpenOptions};
 use crate::pack::file::Packs;
 use crate::pack::header::Superblock;
-use crate::recover::{OpenReport, Recovered, open_index};
+use crate::recover::{OpenReport, Recovered, open_index, rebuild_index};
 use crate::slot::{Slot, lock};
 use crate::superblock;
 use crate::writer::threads::Threads;
@@ -85,6 +86,20 @@ impl Vault {
     /// [`VaultError::FolderMissing`] or [`VaultError::NotAVault`], and nothing was made; [`VaultError::Locked`] if another process writes to
     /// it; [`VaultError::Newer`] if newer software did; or a failed system call.
     pub fn open(options: OpenOptions) -> Result<Self, VaultError> {
+        Self::open_by(options, open_index)
+    }
+
+    /// Opens a vault after dropping its index and making it anew from the packs: every footer is read, and every reference of every node is looked up.
+    /// What is referred to and nowhere counts as damaged from then on, see [`Vault::affected`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Vault::open`].
+    pub fn open_with_new_index(options: OpenOptions) -> Result<Self, VaultError> {
+        Self::open_by(options, |packs, home, access| rebuild_index(packs, home, access, "asked for".into()))
+    }
+
+    fn open_by(options: OpenOptions, open: OpenIndex) -> Result<Self, VaultError> {
         if !options.dir.is_dir() {
             return Err(VaultError::FolderMissing { path: options.dir });
         }
@@ -99,7 +114,7 @@ impl Vault {
         };
         let slot = Slot::take(&options, found.vault)?;
         let packs = Arc::new(Packs::new(Arc::clone(&disk) as Arc<dyn Disk>, found.vault));
-        let (index, mut recovered) = open_index(&packs, &slot, options.access)?;
+        let (index, mut recovered) = open(&packs, &slot, options.access)?;
         recovered.report.names_not_synced = disk.names_not_synced();
         let parts = Parts { packs, index, recovered, sizes: PackSizes::default() };
         let mut vault = Self::assemble(parts, &options, Drive::Threads)?;
@@ -180,13 +195,23 @@ impl Vault {
     ///
     /// # Errors
     ///
-    /// A failed system call, [`VaultError::Index`], or, with `repair`, what writing returns. What is damaged is no error.
+    /// A failed system call, [`VaultError::Index`], [`VaultError::Interrupted`] if `progress` breaks, or, with `repair`, what writing returns.
+    /// What is damaged is no error.
     pub fn check(
         &self,
-        progress: &mut dyn FnMut(CheckProgress),
+        mut progress: impl FnMut(CheckProgress) -> ControlFlow<()>,
         repair: bool,
     ) -> Result<CheckReport, VaultError> {
-        check::run(&self.core, progress, repair)
+        check::run(&self.core, &mut progress, repair)
+    }
+
+    /// Snapshots that need something that is known to be damaged or lost and was not healed.
+    ///
+    /// # Errors
+    ///
+    /// A failed system call, or [`VaultError::Index`].
+    pub fn affected(&self) -> Result<Vec<AffectedSnapshot>, VaultError> {
+        check::affected(&self.core)
     }
 
     /// Makes everything received durable, ends its packs and gives the vault free. Handles that are left over return
@@ -242,12 +267,16 @@ pub(crate) struct Parts {
     pub(crate) sizes: PackSizes,
 }
 
+/// Opens an index one way or another.
+type OpenIndex = fn(&Packs, &dyn IndexHome, Access) -> Result<(Index, Recovered), VaultError>;
+
 /// Who does the writer's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Drive {
     /// Threads of its own.
     Threads,
     /// Whoever calls.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests step through a vault on one thread"))]
     Inline,
 }
 

@@ -1,11 +1,14 @@
 //! The command line of `backstored`.
 
 mod account;
-pub mod check;
+mod check;
 mod init;
 mod rebuild;
 mod serve;
+#[cfg(test)]
+mod tests;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -114,14 +117,7 @@ impl CliError {
 pub fn run() -> u8 {
     let cli = Cli::parse();
     let machine: Arc<dyn Machine> = Arc::new(System);
-    let done = match cli.command {
-        Command::Init(args) => init::run(&args, &machine),
-        Command::Serve(args) => serve::run(&args, &machine),
-        Command::Account(args) => account::run(args, &machine),
-        Command::Check(args) => check::run(&args, &machine),
-        Command::RebuildIndex(args) => rebuild::run(&args, &machine),
-    };
-    match done {
+    match run_command(cli.command, &machine) {
         Ok(exit) => exit as u8,
         Err(error) => {
             eprintln!("backstored: {}", chain(&error));
@@ -130,6 +126,16 @@ pub fn run() -> u8 {
             }
             error.exit() as u8
         }
+    }
+}
+
+fn run_command(command: Command, machine: &Arc<dyn Machine>) -> Result<Exit, CliError> {
+    match command {
+        Command::Init(args) => init::run(&args, machine),
+        Command::Serve(args) => serve::run(&args, machine),
+        Command::Account(args) => account::run(args, machine),
+        Command::Check(args) => check::run(&args, machine),
+        Command::RebuildIndex(args) => rebuild::run(&args, machine),
     }
 }
 
@@ -152,7 +158,7 @@ fn open(dir: &Path, machine: &Arc<dyn Machine>) -> Result<Vault, CliError> {
 /// Has a running server do it, or does it.
 fn administer(dir: &Path, machine: &Arc<dyn Machine>, request: Request) -> Result<Response, CliError> {
     let socket = crate::identity::socket_path(dir);
-    let asked = local::ask(&socket, &request).map_err(|source| CliError::Io {
+    let asked = local::ask(&socket, &request, |_| {}).map_err(|source| CliError::Io {
         action: format!("talk to the server through {}", socket.display()),
         source,
     })?;
@@ -160,7 +166,7 @@ fn administer(dir: &Path, machine: &Arc<dyn Machine>, request: Request) -> Resul
         Some(response) => response,
         None => {
             let vault = open(dir, machine)?;
-            let response = local::answer(&vault, &**machine, request);
+            let response = local::answer(&vault, &**machine, request, |_| ControlFlow::Continue(()));
             vault.close()?;
             response
         }

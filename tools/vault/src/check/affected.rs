@@ -9,6 +9,7 @@ use super::{AffectedSnapshot, Check};
 use crate::error::VaultError;
 use crate::ids::{AccountNumber, Place};
 use crate::index::rows::{self, ObjectRow, SnapshotRow};
+use crate::limits::FINDINGS_MAX;
 
 /// A node, in the order in which damage spreads: maps before trees, lower levels before higher ones.
 type Node = ((ObjectKind, u8), Place, AccountNumber, ObjectId);
@@ -58,6 +59,7 @@ impl Check<'_> {
 
     fn affected_snapshots(&mut self) -> Result<(), VaultError> {
         let mut affected = Vec::new();
+        let mut count = 0;
         self.core.index.scan_rows(
             &[rows::SNAPSHOTS],
             &[],
@@ -70,12 +72,16 @@ impl Check<'_> {
             |(account, lineage, sequence, row)| {
                 let needs = [row.root, row.body].iter().any(|id| self.damaged.contains(&(account, *id)));
                 if needs {
-                    affected.push(AffectedSnapshot { account, lineage, sequence, id: row.id });
+                    count += 1;
+                    if affected.len() < FINDINGS_MAX {
+                        affected.push(AffectedSnapshot { account, lineage, sequence, id: row.id });
+                    }
                 }
                 ControlFlow::Continue(())
             },
         )?;
         self.report.affected = affected;
+        self.report.affected_count = count;
         Ok(())
     }
 }

@@ -17,13 +17,21 @@ use crate::pack::snapshot::SnapshotHead;
 /// Good records of what is not an object.
 #[derive(Default)]
 pub(super) struct Copies {
+    /// Snapshots that were there when the check began, or were found missing in the index.
     snapshots: HashMap<(AccountNumber, SnapshotId), u32>,
     control: HashMap<Vec<u8>, Vec<Sequence>>,
 }
 
 impl Copies {
     pub(super) fn saw_snapshot(&mut self, account: AccountNumber, id: SnapshotId) {
-        *self.snapshots.entry((account, id)).or_default() += 1;
+        // One that came since may have its second copy where this check does not look.
+        if let Some(count) = self.snapshots.get_mut(&(account, id)) {
+            *count += 1;
+        }
+    }
+
+    pub(super) fn expect_snapshot(&mut self, account: AccountNumber, id: SnapshotId) {
+        self.snapshots.entry((account, id)).or_default();
     }
 
     /// A record sets a key, and perhaps none after it does.
@@ -39,6 +47,14 @@ impl Copies {
 }
 
 impl Check<'_> {
+    /// Notes which snapshots there are before packs are read.
+    pub(super) fn expect_snapshots(&mut self) -> Result<(), VaultError> {
+        let mut known = Vec::new();
+        self.each_snapshot(|account, row| known.push((account, row.id)))?;
+        known.into_iter().for_each(|(account, id)| self.copies.expect_snapshot(account, id));
+        Ok(())
+    }
+
     pub(super) fn copies(&mut self) -> Result<(), VaultError> {
         self.object_copies()?;
         self.snapshot_copies()?;
@@ -84,16 +100,23 @@ impl Check<'_> {
     }
 
     fn object_copy(&mut self, account: AccountNumber, id: ObjectId) -> Result<(), VaultError> {
-        let Some(row) = self.core.index.object(account, &id)?.filter(|row| !row.is_damaged) else {
+        let row = self.core.index.object(account, &id)?;
+        let Some(row) = row.filter(|row| !row.is_damaged && row.sequence <= self.last) else {
             return Ok(());
         };
         if self.core.index.get(&rows::copy_key(account, &id))?.is_some() {
             return Ok(());
         }
-        self.report.add(self.finding(&row.place, account, id, Problem::Copy));
+        let mut is_repaired = false;
         if self.repair {
-            Account::new(self.core.clone(), account).copy_object(&id, DeviceId::ZERO)?;
+            match Account::new(self.core.clone(), account).copy_object(&id, DeviceId::ZERO) {
+                Ok(()) => is_repaired = true,
+                // It was lost since it was read; it is damaged now, and the next check says so.
+                Err(VaultError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
+        self.report.add(Finding { is_repaired, ..self.finding(&row.place, account, id, Problem::Copy) });
         Ok(())
     }
 
@@ -113,9 +136,8 @@ impl Check<'_> {
     fn snapshot_copies(&mut self) -> Result<(), VaultError> {
         let mut single = Vec::new();
         self.each_snapshot(|account, row| single.push((account, row)))?;
-        single.retain(|(account, row)| {
-            self.copies.snapshots.get(&(*account, row.id)).copied().unwrap_or(0) < 2
-        });
+        let count = |key| self.copies.snapshots.get(&key).copied();
+        single.retain(|(account, row)| count((*account, row.id)).is_some_and(|count| count < 2));
         for (account, row) in single {
             self.copy_finding(account, ObjectId::from_bytes(*row.id.as_bytes()));
             if !self.repair {
@@ -164,17 +186,18 @@ impl Check<'_> {
             |(key, row)| {
                 let last_two = |sequence: &&Sequence| sequence.0 + 1 >= row.sequence.0;
                 let seen = self.copies.control.get(&key);
-                if seen.map_or(0, |seen| seen.iter().filter(last_two).count()) < 2 {
-                    single.push((key, row.value));
+                if row.sequence <= self.last
+                    && seen.map_or(0, |seen| seen.iter().filter(last_two).count()) < 2
+                {
+                    single.push(key);
                 }
                 ControlFlow::Continue(())
             },
         )?;
-        for (key, value) in single {
+        for key in single {
             self.copy_finding(AccountNumber::VAULT, ObjectId::ZERO);
             if self.repair {
-                let receipt = control::put(self.core, [(key, value)])?;
-                receipt.wait()?;
+                control::put_again(self.core, &key)?;
             }
         }
         Ok(())

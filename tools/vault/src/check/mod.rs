@@ -9,13 +9,15 @@ mod packs;
 mod rows;
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use backstore_protocol::ids::{LineageId, ObjectId, SnapshotId};
 
 use crate::core::Core;
+use crate::disk::Folder;
 use crate::error::VaultError;
-use crate::ids::{AccountNumber, PackNumber, Place};
+use crate::ids::{AccountNumber, PackNumber, Place, Sequence};
 use crate::index::rows::{ObjectRow, PackRow, PackState};
 use crate::limits::FINDINGS_MAX;
 use crate::recover::pack_rows;
@@ -37,9 +39,13 @@ pub struct CheckReport {
     pub findings: Vec<Finding>,
     /// All findings.
     pub findings_count: u64,
-    /// Snapshots that need something that is damaged or lost.
+    /// Objects of which no good record is left, until they are backed up again.
+    pub damaged_objects: u64,
+    /// Snapshots that need something that is damaged or lost, at most [`FINDINGS_MAX`].
     pub affected: Vec<AffectedSnapshot>,
-    /// Bytes that were copied to quarantine.
+    /// All of them.
+    pub affected_count: u64,
+    /// Bytes that were copied to quarantine, at most [`FINDINGS_MAX`].
     pub quarantined: Vec<Quarantined>,
     /// Packs whose files are gone.
     pub lost_packs: Vec<PackNumber>,
@@ -82,6 +88,9 @@ pub enum Problem {
     /// A copy of the superblock.
     #[error("a copy of the superblock is damaged")]
     Superblock,
+    /// A pack's file is not there.
+    #[error("the pack is gone")]
+    PackLost,
     /// The first block of a pack.
     #[error("the pack's header is damaged")]
     PackHeader,
@@ -130,11 +139,22 @@ pub struct CheckProgress {
     pub bytes_total: u64,
 }
 
+/// Told how far a check is; a break ends it with [`VaultError::Interrupted`].
+pub(crate) type Progress<'a> = dyn FnMut(CheckProgress) -> ControlFlow<()> + 'a;
+
 /// A check that is going on.
 struct Check<'a> {
     core: &'a Arc<Core>,
     repair: bool,
+    progress: &'a mut Progress<'a>,
+    /// Bytes to be read, bytes of packs that were read, and of which was told last.
+    bytes_total: u64,
+    bytes_told: u64,
     report: CheckReport,
+    /// The last record when the check began; what came since is checked next time.
+    last: Sequence,
+    /// Files among the packs.
+    listed: HashSet<String>,
     /// Packs as the index knew them when the check began.
     rows: BTreeMap<PackNumber, PackRow>,
     checked: BTreeMap<PackNumber, CheckedPack>,
@@ -146,27 +166,20 @@ struct Check<'a> {
 }
 
 /// Checks a vault that is open; see [`crate::Vault::check`].
-pub(crate) fn run(
-    core: &Arc<Core>,
-    progress: &mut dyn FnMut(CheckProgress),
+pub(crate) fn run<'a>(
+    core: &'a Arc<Core>,
+    progress: &'a mut Progress<'a>,
     repair: bool,
 ) -> Result<CheckReport, VaultError> {
     if repair {
         core.check_writable()?;
     }
-    let mut check = Check {
-        core,
-        repair,
-        report: CheckReport::default(),
-        rows: pack_rows(&core.index)?,
-        checked: BTreeMap::new(),
-        damaged: HashSet::new(),
-        bad: HashSet::new(),
-        copies: copies::Copies::default(),
-    };
+    let mut check = Check::new(core, progress, repair);
+    check.begin()?;
     check.superblock()?;
-    check.packs(progress)?;
+    check.packs()?;
     check.index_rows()?;
+    check.report.damaged_objects = check.damaged.len() as u64;
     check.copies()?;
     check.affected()?;
     if repair {
@@ -176,7 +189,53 @@ pub(crate) fn run(
     Ok(check.report)
 }
 
+/// Snapshots that need something that is known to be damaged; see [`crate::Vault::affected`].
+pub(crate) fn affected(core: &Arc<Core>) -> Result<Vec<AffectedSnapshot>, VaultError> {
+    let mut progress = |_| ControlFlow::Continue(());
+    let mut check = Check::new(core, &mut progress, false);
+    check.known_damage()?;
+    check.affected()?;
+    Ok(check.report.affected)
+}
+
+impl<'a> Check<'a> {
+    fn new(core: &'a Arc<Core>, progress: &'a mut Progress<'a>, repair: bool) -> Self {
+        Self {
+            core,
+            repair,
+            progress,
+            bytes_total: 0,
+            bytes_told: 0,
+            report: CheckReport::default(),
+            last: core.state().last(),
+            listed: HashSet::new(),
+            rows: BTreeMap::new(),
+            checked: BTreeMap::new(),
+            damaged: HashSet::new(),
+            bad: HashSet::new(),
+            copies: copies::Copies::default(),
+        }
+    }
+}
+
 impl Check<'_> {
+    /// Fixes what is checked, while others go on writing: everything up to `last` is in the index and in packs, second copies included.
+    fn begin(&mut self) -> Result<(), VaultError> {
+        self.expect_snapshots()?;
+        match self.core.sync() {
+            Ok(()) => {}
+            // What cannot be written can be read.
+            Err(_) if !self.repair => {}
+            Err(error) => return Err(error),
+        }
+        self.rows = pack_rows(&self.core.index)?;
+        let disk = self.core.packs.disk();
+        let listed = disk.list(Folder::Packs);
+        let listed = listed.map_err(|error| VaultError::disk("list", disk.path(Folder::Packs, ""), error))?;
+        self.listed = listed.into_iter().map(|(name, _)| name).collect();
+        Ok(())
+    }
+
     fn superblock(&mut self) -> Result<(), VaultError> {
         let disk = &**self.core.packs.disk();
         let found = superblock::read(disk)?;
@@ -195,9 +254,10 @@ impl Check<'_> {
         if self.repair && found.whole != [true, true] { superblock::repair(disk, &found) } else { Ok(()) }
     }
 
-    fn packs(&mut self, progress: &mut dyn FnMut(CheckProgress)) -> Result<(), VaultError> {
+    fn packs(&mut self) -> Result<(), VaultError> {
         let rows: Vec<_> = self.rows.values().copied().collect();
-        let bytes_total = rows.iter().map(end_to_check).sum();
+        self.bytes_total = rows.iter().map(end_to_check).sum();
+        self.tell(0)?;
         for row in &rows {
             if row.state == PackState::Lost {
                 self.report.lost_packs.push(row.id.number);
@@ -205,9 +265,18 @@ impl Check<'_> {
             }
             self.pack(row)?;
             self.report.packs += 1;
-            progress(CheckProgress { bytes: self.report.bytes, bytes_total });
+            self.tell(self.report.bytes)?;
         }
         Ok(())
+    }
+
+    /// So many bytes were read.
+    fn tell(&mut self, bytes: u64) -> Result<(), VaultError> {
+        self.bytes_told = bytes;
+        match (self.progress)(CheckProgress { bytes, bytes_total: self.bytes_total }) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(VaultError::Interrupted),
+        }
     }
 
     /// The record that a row names is not what it should be: a finding, and the index has to know.
@@ -248,6 +317,9 @@ impl Check<'_> {
         }
     }
 }
+
+/// Bytes between two reports of progress.
+const TELL_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Up to where a pack is checked: what is being written now comes next time.
 fn end_to_check(row: &PackRow) -> u64 {

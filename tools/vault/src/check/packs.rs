@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use backstore_protocol::ids::SnapshotId;
 
-use super::{Check, Finding, Problem, end_to_check};
+use super::{Check, Finding, Problem, TELL_BYTES, end_to_check};
 use crate::disk::{Folder, Mode, read_up_to};
 use crate::error::VaultError;
 use crate::ids::{AccountNumber, PackNumber, Sequence};
 use crate::index::change::Change;
 use crate::index::rows::{self, ControlRow, ObjectRow, PackRow, PackState};
-use crate::limits::BLOCK;
+use crate::limits::{BLOCK, FINDINGS_MAX};
 use crate::options::Access;
 use crate::pack::file::Pack;
 use crate::pack::footer::{Entry, Footer, Gap, GapReason};
@@ -55,9 +55,9 @@ impl Table {
 
 impl Check<'_> {
     pub(super) fn pack(&mut self, row: &PackRow) -> Result<(), VaultError> {
-        let Some(pack) = self.core.packs.get(row.id.number)? else {
-            self.report.lost_packs.push(row.id.number);
-            return Ok(());
+        let pack = match self.core.packs.get(row.id.number)? {
+            Some(pack) if self.listed.contains(&row.id.to_string()) => pack,
+            Some(_) | None => return self.lost_pack(row),
         };
         self.header(&pack)?;
         let end = end_to_check(row);
@@ -70,6 +70,31 @@ impl Check<'_> {
         }
         self.report.bytes += end;
         self.checked.insert(row.id.number, checked);
+        Ok(())
+    }
+
+    /// The pack's file went away while the vault was open.
+    fn lost_pack(&mut self, row: &PackRow) -> Result<(), VaultError> {
+        // Who has it open still could not after the next start.
+        self.core.packs.remove(row.id.number);
+        self.report.lost_packs.push(row.id.number);
+        self.report.add(Finding {
+            pack: Some(row.id.to_string()),
+            offset: None,
+            account: None,
+            object: None,
+            problem: Problem::PackLost,
+            is_repaired: self.repair,
+        });
+        // Nothing of it is there: each row that names it is wrong.
+        let checked = CheckedPack { end: end_to_check(row), ..CheckedPack::default() };
+        self.checked.insert(row.id.number, checked);
+        if self.repair {
+            self.core.index.change(|change| {
+                change.put_pack(&PackRow { state: PackState::Lost, ..*row });
+                Ok(())
+            })?;
+        }
         Ok(())
     }
 
@@ -93,14 +118,18 @@ impl Check<'_> {
     }
 
     fn pack_finding(&mut self, pack: &Pack, offset: u64, problem: Problem) {
-        self.report.add(Finding {
+        self.report.add(self.pack_problem(pack, offset, problem));
+    }
+
+    fn pack_problem(&self, pack: &Pack, offset: u64, problem: Problem) -> Finding {
+        Finding {
             pack: Some(pack.id.to_string()),
             offset: Some(offset),
             account: None,
             object: None,
             problem,
             is_repaired: self.repair,
-        });
+        }
     }
 
     /// What the footers say; nothing of a pack that is being written, or if one of them is damaged.
@@ -125,8 +154,10 @@ impl Check<'_> {
         if end == BLOCK {
             return Ok(Some(tables));
         }
-        self.pack_finding(pack, end, Problem::Footer);
-        if self.repair {
+        // A pack that is being continued gets a new one anyway; what this one lists is read at the next opening.
+        let is_repaired = self.repair && self.core.packs.claim(row.id.number);
+        self.report.add(Finding { is_repaired, ..self.pack_problem(pack, end, Problem::Footer) });
+        if is_repaired {
             self.write_footer(pack, row)?;
         }
         Ok(None)
@@ -274,6 +305,10 @@ impl Check<'_> {
         checked: &mut CheckedPack,
     ) -> Result<(), VaultError> {
         self.report.records += 1;
+        let bytes = self.report.bytes + offset;
+        if bytes >= self.bytes_told + TELL_BYTES {
+            self.tell(bytes)?;
+        }
         let entry = Entry::new(header, offset as u32);
         let whole = is_whole(pack, offset, header);
         if !whole.map_err(|error| VaultError::disk("read", self.core.packs.path(pack.id), error))? {
@@ -314,7 +349,9 @@ impl Check<'_> {
     fn quarantine(&mut self, pack: &Arc<Pack>, offset: u64, length: u64) -> Result<(), VaultError> {
         if self.repair {
             let gap = Gap { offset, length, reason: GapReason::Damaged };
-            self.report.quarantined.extend(quarantine(&self.core.packs, pack, &gap)?);
+            let copied = quarantine(&self.core.packs, pack, &gap)?;
+            let has_room = self.report.quarantined.len() < FINDINGS_MAX;
+            self.report.quarantined.extend(copied.filter(|_| has_room));
         }
         Ok(())
     }
@@ -363,6 +400,7 @@ impl Check<'_> {
                 let key = rows::snapshot_id_key(entry.account, id);
                 if self.core.index.get(&key)?.is_none() {
                     is_missing = true;
+                    self.copies.expect_snapshot(entry.account, id);
                     if self.repair {
                         self.core.index.change(|change| change.add_snapshot(entry.account, &payload))?;
                     }

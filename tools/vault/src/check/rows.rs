@@ -123,7 +123,7 @@ impl Check<'_> {
     }
 
     /// What is damaged and was not healed.
-    fn known_damage(&mut self) -> Result<(), VaultError> {
+    pub(super) fn known_damage(&mut self) -> Result<(), VaultError> {
         let mut damaged = Vec::new();
         self.core.index.scan_rows(
             &[rows::DAMAGE],

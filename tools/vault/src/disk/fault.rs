@@ -265,10 +265,10 @@ impl Dice {
     }
 
     fn spoil(&mut self, bytes: &mut [u8]) {
-        if let Image::Garbage(seed) = self.image {
-            if self.roll(seed) & 1 == 0 {
-                pseudo_random(seed ^ 0xbad, self.draws, bytes);
-            }
+        if let Image::Garbage(seed) = self.image
+            && self.roll(seed) & 1 == 0
+        {
+            pseudo_random(seed ^ 0xbad, self.draws, bytes);
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::{fs, io};
 
@@ -129,11 +129,6 @@ impl MetaStore for FjallStore {
         self.memory_mut().active.extend(rows);
     }
 
-    fn load(&self, rows: &[Row]) -> Result<(), MetaFault> {
-        self.flush()?;
-        self.ingest(rows.iter().map(|(key, value)| (key.as_slice(), value.as_deref())))
-    }
-
     fn flush(&self) -> Result<(), MetaFault> {
         let _guard = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let frozen = {
@@ -217,7 +212,7 @@ fn verify_versions(folder: &Path) -> Result<(), MetaFault> {
     Ok(())
 }
 
-fn version_is_whole(tree: &PathBuf) -> bool {
+fn version_is_whole(tree: &Path) -> bool {
     let Ok(current) = fs::read(tree.join("current")) else { return false };
     let mut fields = crate::pack::Fields(&current);
     let parsed =

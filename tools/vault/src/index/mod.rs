@@ -46,9 +46,6 @@ pub(crate) trait MetaStore: Send + Sync {
     /// Takes all rows or none. Visible at once, durable after [`MetaStore::flush`], and never before an earlier batch is.
     fn write(&self, rows: Vec<Row>);
 
-    /// Takes many rows, sorted by key without duplicates, newer than all others, and makes them and everything before durable.
-    fn load(&self, rows: &[Row]) -> Result<(), MetaFault>;
-
     /// Makes what was written durable.
     fn flush(&self) -> Result<(), MetaFault>;
 
@@ -152,11 +149,6 @@ impl Index {
             self.store()?.write(rows);
         }
         Ok(result)
-    }
-
-    /// See [`MetaStore::load`].
-    pub(crate) fn load(&self, rows: &[Row]) -> Result<(), VaultError> {
-        self.store()?.load(rows).map_err(|fault| self.fail(fault))
     }
 
     /// Makes what was written durable.

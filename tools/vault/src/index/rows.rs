@@ -8,7 +8,7 @@ use crate::pack::Fields;
 use crate::pack::snapshot::SnapshotHead;
 
 /// The version of these rows. Another version is made anew from the packs.
-pub(crate) const INDEX_VERSION: u32 = 1;
+pub(crate) const INDEX_VERSION: u32 = 2;
 
 /// Where the index says whose it is.
 pub(crate) const VAULT_KEY: &[u8] = b"v";

@@ -79,11 +79,6 @@ impl MetaStore for TestStore {
         }
     }
 
-    fn load(&self, rows: &[Row]) -> Result<(), MetaFault> {
-        self.write(rows.to_vec());
-        self.flush()
-    }
-
     fn flush(&self) -> Result<(), MetaFault> {
         let mut inner = self.inner();
         let live = inner.live.clone();

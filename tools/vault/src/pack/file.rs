@@ -1,6 +1,6 @@
 //! A pack's file, and the packs of a vault by their numbers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -19,10 +19,9 @@ pub(crate) struct Pack {
     pub(crate) file: Arc<dyn DiskFile>,
 }
 
-/// A record with all its bytes, as they are stored.
+/// A record and its content, as they are stored.
 pub(crate) struct StoredRecord {
     pub(crate) header: RecordHeader,
-    pub(crate) references: Vec<u8>,
     pub(crate) content: Vec<u8>,
 }
 
@@ -43,7 +42,7 @@ impl Pack {
         let has_all = read_up_to(&*self.file, &mut references, start)? == references.len()
             && read_up_to(&*self.file, &mut content, start + references.len() as u64)? == content.len();
         let is_whole = has_all && content_hash(&references, &content) == header.content_hash;
-        Ok(is_whole.then_some(StoredRecord { header, references, content }))
+        Ok(is_whole.then_some(StoredRecord { header, content }))
     }
 
     /// The references of the record at `offset`, which a valid header announces. Their hash is not checked: that takes the content.
@@ -60,6 +59,8 @@ pub(crate) struct Packs {
     vault: VaultId,
     known: RwLock<BTreeMap<PackNumber, PackId>>,
     open: Mutex<OpenPacks>,
+    /// Closed packs that somebody writes to again.
+    claimed: Mutex<HashSet<PackNumber>>,
 }
 
 #[derive(Default)]
@@ -70,7 +71,7 @@ struct OpenPacks {
 
 impl Packs {
     pub(crate) fn new(disk: Arc<dyn Disk>, vault: VaultId) -> Self {
-        Self { disk, vault, known: RwLock::default(), open: Mutex::default() }
+        Self { disk, vault, known: RwLock::default(), open: Mutex::default(), claimed: Mutex::default() }
     }
 
     pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
@@ -92,9 +93,10 @@ impl Packs {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).packs.remove(&number);
     }
 
-    /// All packs, by number.
-    pub(crate) fn ids(&self) -> Vec<PackId> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
+    /// Asks to write to a pack that was closed. Only the first who asks may, until the vault is opened again: who continues a pack and who mends it
+    /// would write to the same place.
+    pub(crate) fn claim(&self, number: PackNumber) -> bool {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner).insert(number)
     }
 
     /// How a message names a pack.

@@ -48,11 +48,12 @@ pub(crate) fn scan(
             continue;
         }
         let padded = block_end(offset);
-        if padded > offset && window.is_zero(offset, padded)? {
-            if let Some(next) = visit(&mut window, padded, each)? {
-                offset = next;
-                continue;
-            }
+        if padded > offset
+            && window.is_zero(offset, padded)?
+            && let Some(next) = visit(&mut window, padded, each)?
+        {
+            offset = next;
+            continue;
         }
         let (next, used) = window.next_record(offset + 1)?;
         let gap_end = next.unwrap_or(used.max(offset));

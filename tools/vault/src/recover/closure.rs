@@ -32,12 +32,27 @@ pub(crate) fn note_absent(packs: &Packs, index: &Index, report: &mut OpenReport)
             ControlFlow::Continue(())
         },
     )?;
-    for (account, place) in nodes(index)? {
-        for id in references(packs, place)? {
-            need(account, id);
+    let mut damaged = Vec::new();
+    for (account, id, row) in nodes(index)? {
+        let references = references(packs, row.place)?;
+        let is_closed = references.iter().all(|id| present.has(account, id));
+        // What a damaged node says of absent objects is not to be believed.
+        if !is_closed && !is_whole_at(packs, row.place)? {
+            damaged.push((account, id, row));
+            let copy = index.read(&rows::copy_key(account, &id), ObjectRow::decode)?;
+            if let Some(copy) = copy.filter(|copy| !copy.is_damaged)
+                && is_whole_at(packs, copy.place)?
+            {
+                self::references(packs, copy.place)?.into_iter().for_each(|id| need(account, id));
+            }
+            continue;
         }
+        references.into_iter().for_each(|id| need(account, id));
     }
     index.change(|change| {
+        for (account, id, row) in &damaged {
+            report.damaged_objects += u64::from(change.lose_place(*account, id, row)?);
+        }
         for (account, id) in &absent {
             change.add_absent(*account, id)?;
         }
@@ -47,21 +62,30 @@ pub(crate) fn note_absent(packs: &Packs, index: &Index, report: &mut OpenReport)
     Ok(())
 }
 
+fn is_whole_at(packs: &Packs, place: Place) -> Result<bool, VaultError> {
+    let Some(pack) = packs.get(place.pack)? else { return Ok(false) };
+    let record = pack.record(u64::from(place.offset));
+    Ok(record.map_err(|error| VaultError::disk("read", packs.path(pack.id), error))?.is_some())
+}
+
 /// All nodes, in the order in which they lie in packs.
-fn nodes(index: &Index) -> Result<Vec<(AccountNumber, Place)>, VaultError> {
+fn nodes(index: &Index) -> Result<Vec<(AccountNumber, ObjectId, ObjectRow)>, VaultError> {
     let mut nodes = Vec::new();
     index.scan_rows(
         &[rows::OBJECTS],
         &[],
-        |key, value| Some((rows::split_account_key(key)?.0, ObjectRow::decode(value)?)),
-        |(account, row)| {
+        |key, value| {
+            let (account, id) = rows::split_account_key(key)?;
+            Some((account, ObjectId::from_slice(id)?, ObjectRow::decode(value)?))
+        },
+        |(account, id, row)| {
             if row.kind.is_node() && !row.is_damaged {
-                nodes.push((account, row.place));
+                nodes.push((account, id, row));
             }
             ControlFlow::Continue(())
         },
     )?;
-    nodes.sort_unstable_by_key(|(_, place)| (place.pack, place.offset));
+    nodes.sort_unstable_by_key(|(_, _, row)| (row.place.pack, row.place.offset));
     Ok(nodes)
 }
 

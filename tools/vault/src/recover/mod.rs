@@ -80,11 +80,20 @@ pub(crate) fn open_index(
     home: &dyn IndexHome,
     access: Access,
 ) -> Result<(Index, Recovered), VaultError> {
-    let reason = match try_index(packs, home, access) {
-        Ok(opened) => return Ok(opened),
-        Err(Obstacle::Error(error)) => return Err(error),
-        Err(Obstacle::Rebuild(reason)) => reason,
-    };
+    match try_index(packs, home, access) {
+        Ok(opened) => Ok(opened),
+        Err(Obstacle::Error(error)) => Err(error),
+        Err(Obstacle::Rebuild(reason)) => rebuild_index(packs, home, access, reason),
+    }
+}
+
+/// Drops the index and makes it anew from the packs.
+pub(crate) fn rebuild_index(
+    packs: &Packs,
+    home: &dyn IndexHome,
+    access: Access,
+    reason: String,
+) -> Result<(Index, Recovered), VaultError> {
     home.clear()?;
     match try_index(packs, home, access) {
         Ok((index, mut recovered)) => {
@@ -109,12 +118,7 @@ fn try_index(packs: &Packs, home: &dyn IndexHome, access: Access) -> Result<(Ind
 }
 
 /// Brings the index up to date with the packs. `is_new` says that it is empty.
-pub(crate) fn recover(
-    packs: &Packs,
-    index: &Index,
-    access: Access,
-    is_new: bool,
-) -> Result<Recovered, Obstacle> {
+fn recover(packs: &Packs, index: &Index, access: Access, is_new: bool) -> Result<Recovered, Obstacle> {
     let mut report = OpenReport::default();
     let listed = list(packs, &mut report)?;
     let known = pack_rows(index)?;

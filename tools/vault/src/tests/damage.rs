@@ -1,6 +1,8 @@
 //! Flipped bits, lost packs, cut files: named by a check, never handed out, healed by the next backup.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use backstore_protocol::object::{ObjectKind, SealedObject};
 use backstore_protocol::store::ReadFailure;
@@ -11,7 +13,8 @@ use crate::disk::fault::Image;
 use crate::disk::{Disk, Folder};
 use crate::index::test_store::TestStore;
 use crate::testing::*;
-use crate::{CheckReport, Problem, Vault, VaultError};
+use crate::vault::Drive;
+use crate::{Access, CheckReport, Finding, Problem, Vault, VaultError};
 
 /// Everything there is in `vault()`: account and object.
 fn objects() -> Vec<(u64, SealedObject)> {
@@ -42,7 +45,7 @@ fn world() -> World {
 }
 
 fn check(vault: &Vault, repair: bool) -> CheckReport {
-    vault.check(&mut |_| {}, repair).expect("a check")
+    vault.check(|_| ControlFlow::Continue(()), repair).expect("a check")
 }
 
 /// Objects that are handed out; each is what was stored or `Damaged`.
@@ -114,6 +117,24 @@ fn a_healthy_vault_is_not_changed_by_a_repair() {
     vault.close().expect("closed");
     assert_eq!(world.disk.steps(), steps, "not even a sync");
     assert!(content(&world) == files && world.index.rows() == rows);
+}
+
+#[test]
+fn a_check_can_be_interrupted() {
+    let vault = world().open().expect("opens");
+    let mut told = Vec::new();
+    let whole = vault.check(
+        |progress| {
+            told.push(progress);
+            ControlFlow::Continue(())
+        },
+        false,
+    );
+    assert!(whole.expect("a check").is_healthy());
+    assert!(told.is_sorted_by_key(|progress| progress.bytes), "{told:?}");
+    assert!(told.last().is_some_and(|last| last.bytes == last.bytes_total && last.bytes > 0), "{told:?}");
+    let interrupted = vault.check(|_| ControlFlow::Break(()), false);
+    assert!(matches!(interrupted, Err(VaultError::Interrupted)), "{interrupted:?}");
 }
 
 #[test]
@@ -223,6 +244,79 @@ fn lost_packs_cost_what_was_kept_once() {
             heal(&mut world, vault, &context);
         }
     }
+}
+
+#[test]
+fn a_pack_that_goes_away_while_the_vault_is_open_is_noticed() {
+    let clean = world();
+    for pack in clean.disk.names(Folder::Packs) {
+        let mut world = clean.clone_of_disk();
+        let vault = world.open().expect("opens");
+        assert!(readable(&vault, &pack).iter().all(|(_, whole)| *whole), "files are open from now on");
+        world.disk.delete(Folder::Packs, &pack);
+        let report = check(&vault, false);
+        let lost = |finding: &Finding| finding.problem == Problem::PackLost;
+        assert_eq!(
+            report.findings.iter().find(|finding| lost(finding)).and_then(|finding| finding.pack.as_ref()),
+            Some(&pack)
+        );
+        assert_eq!(report.affected.is_empty(), pack.ends_with("copy"), "{pack}: {report:?}");
+        assert!(check(&vault, true).findings.iter().all(|finding| finding.is_repaired), "{pack}");
+        heal(&mut world, vault, &pack);
+    }
+}
+
+/// Reads bytes of a damaged node as references would find objects that never were, and miss them for ever.
+#[test]
+fn a_new_index_does_not_believe_damaged_nodes() {
+    let clean = world();
+    let place = {
+        let vault = clean.clone_of_disk().open().expect("opens");
+        vault.core().index.object(account_number(1), &id(10)).expect("an index").expect("held").place
+    };
+    let mut world = clean.clone_of_disk();
+    let pack =
+        world.disk.names(Folder::Packs).into_iter().find(|name| name.ends_with(".meta")).expect("a pack");
+    world.disk.tamper(Folder::Packs, &pack, |bytes| bytes[place.offset as usize + 144] ^= 1);
+    world.index = TestStore::default();
+    let vault = world.open().expect("opens");
+    let account = vault.account(account_number(1));
+    assert_eq!(account.damaged().expect("an index"), [id(10)]);
+    let affected: Vec<_> = vault.affected().expect("an index").iter().map(|snapshot| snapshot.id).collect();
+    assert_eq!(affected, [head(1, 1, 11, 12).id]);
+    heal(&mut world, vault, "a flipped reference");
+}
+
+/// Whoever writes meanwhile is not taken for damage.
+#[test]
+fn a_check_beside_a_writer_finds_nothing() {
+    let mut world = world();
+    let vault = world.open_with(Access::Write, Drive::Threads).expect("opens");
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let account = vault.account(account_number(3));
+            for round in 0..60 {
+                let name = 1000 + 10 * round;
+                let objects = vec![
+                    data(name, 4000),
+                    node(name + 1, 0, &[name]),
+                    node(name + 2, 1, &[name + 1]),
+                    body(name + 3),
+                ];
+                let _ = account.put(DEVICE, objects).expect("received");
+                commit(&account, head(3, round + 1, name + 2, name + 3)).expect("committed");
+                vault.control().put(&[round as u8 % 3], Some(b"value")).expect("control state");
+            }
+            is_done.store(true, Ordering::Relaxed);
+        });
+        let mut checks = 0;
+        while !is_done.load(Ordering::Relaxed) || checks == 0 {
+            assert_eq!(check(&vault, checks % 2 == 1).findings, []);
+            checks += 1;
+        }
+    });
+    assert_eq!(check(&vault, false).findings, []);
 }
 
 #[test]

@@ -285,7 +285,7 @@ impl Run {
             let account = self.account(number);
             let possible = perhaps.accounts.get(&number).cloned().unwrap_or_default();
             let told = self.model.account(number);
-            for (name, _) in &possible.held {
+            for name in possible.held.keys() {
                 if has(&account, *name) {
                     told.held.insert(*name, true);
                 } else {

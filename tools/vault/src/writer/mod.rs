@@ -60,6 +60,7 @@ pub(crate) enum Payload {
 }
 
 /// A record to be appended. Its header lacks only how far its pack is durable.
+#[derive(Clone)]
 pub(crate) struct NewRecord {
     pub(crate) header: RecordHeader,
     pub(crate) references: Bytes,
@@ -241,7 +242,7 @@ impl Writer {
     fn open_pack(&mut self, number: usize, class: PackClass) -> Result<PackRow, VaultError> {
         while let Some(at) = self.closed.iter().position(|row| row.id.class == class) {
             let row = self.closed.swap_remove(at);
-            if self.lanes[number].continue_pack(&self.packs, &row)? {
+            if self.packs.claim(row.id.number) && self.lanes[number].continue_pack(&self.packs, &row)? {
                 return Ok(PackRow { state: PackState::Open, ..row });
             }
         }
