@@ -6,6 +6,9 @@ use crate::fixtures::{Fixtures, WRITE};
 use crate::recode::FORMATS;
 use crate::{sample_account, sample_sealed, sample_snapshot, sample_tree, sample_wire};
 
+/// Asserts that bytes read as a value.
+type Check = Box<dyn Fn(&[u8])>;
+
 /// A value of a format, its encoding, and the assertion that bytes read as that value.
 pub(crate) struct Sample {
     /// Format and name, as in the index.
@@ -13,7 +16,7 @@ pub(crate) struct Sample {
     /// The value as it is written now.
     pub(crate) encoded: Vec<u8>,
     /// Reads bytes and compares with the value.
-    pub(crate) check: Box<dyn Fn(&[u8])>,
+    pub(crate) check: Check,
     /// Whether writing it again gives the same bytes for ever. Not so of what is compressed: another zstd may compress better.
     pub(crate) is_canonical: bool,
 }

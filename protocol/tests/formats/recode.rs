@@ -168,7 +168,7 @@ fn tree_node(level: u8, references: &[ObjectId], payload: Bytes) -> Option<Vec<u
     for index in [0, 1, 15, 16, node.len() / 2, node.len()] {
         if let Ok(mut items) = Items::at(Arc::clone(&node), index) {
             let _read = items.read();
-            let found = Items::seek(Arc::clone(&node), &items.key().to_vec());
+            let found = Items::seek(Arc::clone(&node), items.key());
             let _read = found.and_then(|mut items| items.read());
         }
     }

@@ -184,7 +184,10 @@ fn object(number: u8, length: u32) -> ObjectRef {
     ObjectRef { id: ObjectId::from_bytes(noise_array(&format!("object {number}"))), length }
 }
 
-fn leaves() -> Vec<(&'static str, Vec<(Vec<u8>, Entry)>)> {
+/// Keys and entries of a leaf, in order.
+type Entries = Vec<(Vec<u8>, Entry)>;
+
+fn leaves() -> Vec<(&'static str, Entries)> {
     let every = entries().into_iter().map(|(name, entry)| (key(&[name.as_bytes()]), entry));
     let mut every: Vec<_> = every.collect();
     every.sort_by(|a, b| a.0.cmp(&b.0));
