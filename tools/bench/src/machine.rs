@@ -114,7 +114,7 @@ pub(crate) fn drop_caches() -> io::Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ProcessUse {
     pub(crate) cpu_s: f64,
-    /// Peak of its resident memory since the last `reset_peak`.
+    /// Peak of its resident memory since it was started.
     pub(crate) peak_mib: f64,
 }
 
@@ -133,11 +133,6 @@ impl ProcessUse {
 fn cpu_ticks(stat: &str) -> u64 {
     let Some((_, rest)) = stat.rsplit_once(')') else { return 0 };
     rest.split_whitespace().skip(11).take(2).map(|word| word.parse::<u64>().unwrap_or(0)).sum()
-}
-
-/// The peak of a process's memory counts from now on.
-pub(crate) fn reset_peak(process: u32) -> io::Result<()> {
-    fs::write(format!("/proc/{process}/clear_refs"), "5")
 }
 
 /// The processes whose parent this is.

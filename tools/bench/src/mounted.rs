@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::child::{Runner, Step, tail};
+use crate::child::{Runner, Step, length_of, tail_since};
 use crate::error::{Failure, file_error};
 use crate::tool::{Found, TreeAt, Values};
 
@@ -33,6 +33,8 @@ pub(crate) struct Mounted {
     point: PathBuf,
     unmount: Step,
     log: PathBuf,
+    /// Bytes in the log before it.
+    logged: u64,
     /// Ends the watchdog when dropped.
     _watched: Sender<()>,
     /// The folder that was backed up, as the mount shows it.
@@ -62,6 +64,7 @@ impl Mounted {
             point,
             unmount: found.unmount(values),
             log: log.to_owned(),
+            logged: length_of(log),
             _watched: watched,
             tree: PathBuf::new(),
             ready_s: 0.0,
@@ -77,7 +80,10 @@ impl Mounted {
     fn wait_until_listed(&mut self, started: Instant) -> Result<(), Failure> {
         while !(is_mounted(&self.point) && has_entries(&self.point)) {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(Failure::Tool(format!("it ended with {status}: {}", self.log_tail())));
+                return Err(Failure::Tool(format!(
+                    "it ended with {status}: {}",
+                    tail_since(&self.log, self.logged)
+                )));
             }
             if started.elapsed() > READY_LIMIT {
                 return Err(Failure::Tool(format!("no mount after {} s", READY_LIMIT.as_secs())));
@@ -132,10 +138,6 @@ impl Mounted {
             thread::sleep(Duration::from_millis(5));
         }
         false
-    }
-
-    fn log_tail(&self) -> String {
-        tail(&String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()))
     }
 }
 

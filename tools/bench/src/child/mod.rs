@@ -7,7 +7,7 @@
 pub(crate) mod measure;
 mod step;
 
-pub(crate) use step::{Measured, Runner, Step, tail};
+pub(crate) use step::{Measured, Runner, Step, length_of, tail, tail_since};
 
 use std::process::Command;
 

@@ -50,7 +50,7 @@ impl Step {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Measured {
     pub(crate) usage: Usage,
-    /// Of the processes watched, in their order: CPU during the step, and peak memory.
+    /// Of the processes watched, in their order: CPU during the step, and peak memory since they were started.
     pub(crate) watched: Vec<ProcessUse>,
     /// CPU-seconds that went to anything else.
     pub(crate) other_cpu_s: f64,
@@ -79,11 +79,8 @@ impl Runner {
         watched: &[u32],
     ) -> Result<Measured, Failure> {
         machine::wait_until_idle(self.idle_patience);
-        for process in watched {
-            // A process that has ended is found below.
-            let _ = machine::reset_peak(*process);
-        }
         let before = watched.iter().map(|process| ProcessUse::of(*process)).collect::<Result<Vec<_>, _>>();
+        let logged = length_of(log);
         let busy_before = machine::busy_s();
         let usage = self.run(step, log, limit)?;
         let busy_s = machine::busy_s() - busy_before;
@@ -91,9 +88,12 @@ impl Runner {
         let syncing = Instant::now();
         machine::sync();
         let sync_after_s = syncing.elapsed().as_secs_f64();
-        success(&usage, limit, log)?;
+        success(&usage, limit, log, logged)?;
         let (Ok(before), Ok(after)) = (before, after) else {
-            return Err(Failure::Tool(format!("a server or mount ended meanwhile: {}", log_tail(log))));
+            return Err(Failure::Tool(format!(
+                "a server or mount ended meanwhile: {}",
+                tail_since(log, logged)
+            )));
         };
         let used = |(before, after): (&ProcessUse, &ProcessUse)| ProcessUse {
             cpu_s: after.cpu_s - before.cpu_s,
@@ -106,8 +106,9 @@ impl Runner {
 
     /// Runs a step that only prepares something.
     pub(crate) fn untimed(&self, step: &Step, log: &Path, limit: Duration) -> Result<(), Failure> {
+        let logged = length_of(log);
         let usage = self.run(step, log, limit)?;
-        Ok(success(&usage, limit, log)?)
+        Ok(success(&usage, limit, log, logged)?)
     }
 
     fn run(&self, step: &Step, log: &Path, limit: Duration) -> Result<Usage, BenchError> {
@@ -150,18 +151,27 @@ impl Runner {
 /// What shells say of a program that is not there.
 const NOT_STARTED: i32 = 127;
 
-fn success(usage: &Usage, limit: Duration, log: &Path) -> Result<(), String> {
+fn success(usage: &Usage, limit: Duration, log: &Path, logged: u64) -> Result<(), String> {
     if usage.is_late {
         return Err(format!("took more than {} s", limit.as_secs()));
     }
     if usage.exit != 0 {
-        return Err(format!("exit code {}: {}", usage.exit, log_tail(log)));
+        return Err(format!("exit code {}: {}", usage.exit, tail_since(log, logged)));
     }
     Ok(())
 }
 
-fn log_tail(log: &Path) -> String {
-    tail(&String::from_utf8_lossy(&fs::read(log).unwrap_or_default()))
+/// Bytes in a log; none if there is none.
+pub(crate) fn length_of(log: &Path) -> u64 {
+    fs::metadata(log).map_or(0, |metadata| metadata.len())
+}
+
+/// The end of what was added to a log since it had so many bytes, command lines left out.
+pub(crate) fn tail_since(log: &Path, length: u64) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    let added = bytes.get(usize::try_from(length).unwrap_or(usize::MAX)..).unwrap_or_default();
+    let text = String::from_utf8_lossy(added);
+    tail(&text.lines().filter(|line| !line.starts_with("$ ")).collect::<Vec<_>>().join("\n"))
 }
 
 /// The end of a text, on one line; what a failed sample shows.
@@ -187,10 +197,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_logged_before_is_not_shown() {
+        let log = tempfile::NamedTempFile::new().expect("a temporary file");
+        fs::write(log.path(), "an earlier step\n").expect("written");
+        let logged = length_of(log.path());
+        fs::write(log.path(), "an earlier step\n\n$ tool backup\nno space\n").expect("written");
+        assert_eq!(tail_since(log.path(), logged), "no space");
+        assert_eq!(tail_since(log.path(), 1000), "");
+        assert_eq!(tail_since(Path::new("/nonexistent/log"), length_of(Path::new("/nonexistent/log"))), "");
+    }
+
+    #[test]
     fn usage_tells_failures() {
         let usage =
             |exit, is_late| Usage { wall_s: 1.0, user_s: 0.0, sys_s: 0.0, peak_mib: 1.0, exit, is_late };
-        let check = |usage: Usage| success(&usage, Duration::from_secs(9), Path::new("/nonexistent/log"));
+        let check = |usage: Usage| success(&usage, Duration::from_secs(9), Path::new("/nonexistent/log"), 0);
         assert_eq!(check(usage(0, false)), Ok(()));
         assert_eq!(check(usage(-9, true)), Err("took more than 9 s".to_owned()));
         assert_eq!(check(usage(3, false)), Err("exit code 3: ".to_owned()));

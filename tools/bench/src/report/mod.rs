@@ -52,9 +52,9 @@ pub(crate) fn render(results: &Results, notes: &Notes) -> String {
 
 const INTRODUCTION: &str = "\
 Made by `backstore-bench report`. BackStore and the other programs did the same work with the same data on the same
-machine, by turns, in one run. Times are medians of wall-clock seconds. A *ratio* is our figure by that of the best
-peer; *times better* is how many times faster (or, of sizes, smaller) we are. Peers work on a local folder; BackStore, unless a row says
-otherwise, through QUIC to a server on the same machine, whose work the same cores do.
+machine, by turns, in one run. Times are medians of wall-clock seconds. A *ratio* (×) is our figure by that of the best
+peer; *times better* is how many times faster we are, or how many times less we take. Peers work on a local folder;
+BackStore, unless a row says otherwise, through QUIC to a server on the same machine, whose work the same cores do.
 
 ";
 

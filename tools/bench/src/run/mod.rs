@@ -133,14 +133,17 @@ impl Bench {
         Ok(())
     }
 
-    /// The tools whose turn it is.
+    /// The tools whose turn it is; every round begins with another one, so that none always comes first.
     fn pending(&self, measurement: &Measurement, run: u32) -> Vec<Found> {
         let takes_turn = |found: &&Found| {
             takes_part(measurement.work, found)
                 && !self.is_done(measurement, found.name(), run)
                 && (self.options.repeats_slow || !self.is_slow(measurement, found))
         };
-        self.options.tools.iter().filter(takes_turn).cloned().collect()
+        let mut tools: Vec<Found> = self.options.tools.iter().filter(takes_turn).cloned().collect();
+        let first = (run as usize - 1) % tools.len().max(1);
+        tools.rotate_left(first);
+        tools
     }
 
     fn is_slow(&self, measurement: &Measurement, found: &Found) -> bool {
