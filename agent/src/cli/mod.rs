@@ -1,14 +1,23 @@
 //! The command line: one file per command, and how the program ends.
 
 mod backup;
+mod choice;
 mod destination;
+mod diff;
+mod dump;
+mod entry_line;
 mod error;
+mod find;
 mod init;
 mod login;
+mod ls;
+mod output;
 mod progress;
 mod set;
+mod snapshots;
 mod status;
 mod text;
+mod versions;
 
 use std::sync::Arc;
 
@@ -41,6 +50,12 @@ enum Command {
     Set(set::SetArgs),
     Backup(backup::BackupArgs),
     Status(status::StatusArgs),
+    Snapshots(snapshots::SnapshotsArgs),
+    Ls(ls::LsArgs),
+    Find(find::FindArgs),
+    Versions(versions::VersionsArgs),
+    Dump(dump::DumpArgs),
+    Diff(diff::DiffArgs),
 }
 
 /// What every command has.
@@ -97,6 +112,12 @@ impl Command {
             Self::Set(args) => set::run(args, context),
             Self::Backup(args) => backup::run(&args, context),
             Self::Status(args) => status::run(&args, context),
+            Self::Snapshots(args) => snapshots::run(&args, context),
+            Self::Ls(args) => ls::run(&args, context),
+            Self::Find(args) => find::run(&args, context),
+            Self::Versions(args) => versions::run(&args, context),
+            Self::Dump(args) => dump::run(&args, context),
+            Self::Diff(args) => diff::run(&args, context),
         }
     }
 }
