@@ -1,6 +1,6 @@
 //! `backstore diff`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -20,9 +20,11 @@ pub(super) struct DiffArgs {
     /// The first version; see --at of other commands for what it may be
     #[arg(value_name = "A")]
     old: String,
-    /// The second version, the latest without; then a path, to see only what differs there
-    #[arg(value_name = "B] [PATH", num_args = 0..=2)]
-    rest: Vec<PathBuf>,
+    /// The second version, the latest without it
+    #[arg(value_name = "B")]
+    second: Option<PathBuf>,
+    /// Only what differs here; has a `/` in it if no B stands before it
+    path: Option<PathBuf>,
     #[command(flatten)]
     set: SetChoice,
     /// End paths with a zero byte in place of a newline
@@ -43,8 +45,9 @@ struct Counts {
 }
 
 pub(super) fn run(args: &DiffArgs, context: &Context) -> Result<Exit, CliError> {
-    let (new, path) = second_and_path(&args.rest)?;
-    let place = path.map(|path| Place::parse(path)).transpose()?;
+    let rest: Vec<_> = args.second.iter().chain(&args.path).map(PathBuf::as_path).collect();
+    let (new, path) = second_and_path(&rest)?;
+    let place = path.map(Place::parse).transpose()?;
     let archive = open(context)?;
     let below = place.as_ref().map(|place| &place.path);
     let versions = args.set.versions(&archive, below)?;
@@ -83,12 +86,12 @@ pub(super) fn run(args: &DiffArgs, context: &Context) -> Result<Exit, CliError> 
 }
 
 /// What follows the first version: a second one, a path, or both. A path has a `/` in it or is `.` or `..`.
-fn second_and_path(rest: &[PathBuf]) -> Result<(Option<String>, Option<&PathBuf>), CliError> {
-    let is_path = |path: &PathBuf| {
+fn second_and_path<'a>(rest: &[&'a Path]) -> Result<(Option<String>, Option<&'a Path>), CliError> {
+    let is_path = |path: &Path| {
         let text = path.to_string_lossy();
         text.contains(['/', '\\']) || text == "." || text == ".."
     };
-    let version = |path: &PathBuf| Some(path.to_string_lossy().into_owned());
+    let version = |path: &Path| Some(path.to_string_lossy().into_owned());
     match rest {
         [] => Ok((None, None)),
         [one] if is_path(one) => Ok((None, Some(one))),
@@ -143,7 +146,7 @@ mod tests {
     #[test]
     fn a_path_is_told_from_a_version() {
         let check = |rest: &[&str], expected: Result<(Option<&str>, Option<&str>), ()>| {
-            let rest: Vec<_> = rest.iter().map(PathBuf::from).collect();
+            let rest: Vec<_> = rest.iter().map(Path::new).collect();
             let found = second_and_path(&rest);
             let found =
                 found.as_ref().map(|(new, path)| (new.as_deref(), path.and_then(|path| path.to_str())));

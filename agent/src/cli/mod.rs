@@ -11,12 +11,14 @@ mod find;
 mod init;
 mod login;
 mod ls;
+mod meter;
 mod output;
 mod progress;
 mod set;
 mod snapshots;
 mod status;
 mod text;
+mod verify;
 mod versions;
 
 use std::sync::Arc;
@@ -56,6 +58,7 @@ enum Command {
     Versions(versions::VersionsArgs),
     Dump(dump::DumpArgs),
     Diff(diff::DiffArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// What every command has.
@@ -118,6 +121,7 @@ impl Command {
             Self::Versions(args) => versions::run(&args, context),
             Self::Dump(args) => dump::run(&args, context),
             Self::Diff(args) => diff::run(&args, context),
+            Self::Verify(args) => verify::run(&args, context),
         }
     }
 }

@@ -10,6 +10,7 @@ mod matches;
 mod place;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 mod versions;
 
 pub use change::Change;
