@@ -9,3 +9,4 @@ pub mod enrol;
 pub mod home;
 pub mod reading;
 pub mod scan;
+pub mod trial;

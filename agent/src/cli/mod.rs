@@ -18,6 +18,7 @@ mod set;
 mod snapshots;
 mod status;
 mod text;
+mod trial;
 mod verify;
 mod versions;
 
@@ -46,6 +47,7 @@ BACKSTORE_HOME moves configuration, state and cache to one folder. BACKSTORE_PAS
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Try(trial::TryArgs),
     Init(init::InitArgs),
     Login(login::LoginArgs),
     Destination(destination::DestinationArgs),
@@ -109,6 +111,7 @@ pub fn run() -> u8 {
 impl Command {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self {
+            Self::Try(args) => trial::run(&args, context),
             Self::Init(args) => init::run(&args, context),
             Self::Login(args) => login::run(&args, context),
             Self::Destination(args) => destination::run(&args, context),
