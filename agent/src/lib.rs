@@ -8,4 +8,6 @@ pub mod cached;
 pub mod cli;
 pub mod enrol;
 pub mod home;
+pub mod reading;
 pub mod scan;
+pub mod trial;
