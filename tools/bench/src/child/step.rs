@@ -31,8 +31,7 @@ impl Step {
 
     /// The command that runs it, for one that goes on beside the benchmark.
     pub(crate) fn command(&self) -> Command {
-        let mut command =
-            Command::new(self.argv.first().map_or("", |program| program.to_str().unwrap_or("")));
+        let mut command = Command::new(self.argv.first().map_or_else(OsString::new, OsString::clone));
         command.args(self.argv.iter().skip(1));
         self.surround(&mut command);
         command

@@ -40,8 +40,8 @@ pub(super) fn make(dir: &Path, bytes: u64) -> Result<(), BenchError> {
     for folder in FOLDERS {
         let from = Path::new("/usr").join(folder);
         let Ok(size) = files::size_of(&from) else { continue };
-        // A block for every file, on average half of one is lost.
-        let needed = size.bytes + size.files * 4096;
+        // Of every file's last block, half is lost on average.
+        let needed = size.bytes + size.files * 2048;
         if needed > left {
             continue;
         }

@@ -100,7 +100,7 @@ fn line(tool: &str, samples: &[&Sample], extra: &[Column]) -> String {
         Spread::of(values).map_or_else(|| "–".to_owned(), |spread| show(spread.median))
     };
     let wall = Spread::of(figures.iter().map(|figures| figures.wall_s));
-    let mut spread = wall.map_or_else(String::new, |wall| {
+    let mut spread = wall.filter(|wall| wall.count > 1).map_or_else(String::new, |wall| {
         format!("{} – {}", text::seconds(wall.least), text::seconds(wall.greatest))
     });
     let disturbed = figures.iter().filter(|figures| figures.is_disturbed()).count();

@@ -24,6 +24,8 @@ pub(super) enum Verdict {
     Met,
     NotMet,
     NotMeasured,
+    /// Our program failed.
+    Failed,
 }
 
 /// The figure of a sample that a metric is about.
@@ -59,6 +61,7 @@ pub(super) fn reached(row: &Row, samples: &[&Sample]) -> Reached {
         (Some(ours), Some((_, peer)), Goal::TimesBetter(times)) => {
             verdict(times_better(row.metric, ours, *peer) >= times)
         }
+        (None, _, _) if !newest_of_runs(samples, row.ours).is_empty() => Verdict::Failed,
         (None, _, _) | (_, None, _) => Verdict::NotMeasured,
     };
     Reached { title: row.title, metric: row.metric, goal: row.goal, ours, peer, verdict }
@@ -91,6 +94,11 @@ pub(super) fn newest_of_runs<'a>(samples: &[&'a Sample], tool: &str) -> Vec<&'a 
 }
 
 impl Reached {
+    /// There is anything to show.
+    pub(super) fn has_figures(&self) -> bool {
+        self.ours.is_some() || self.peer.is_some() || self.verdict == Verdict::Failed
+    }
+
     /// A line of a table.
     pub(super) fn line(&self) -> String {
         let amount = |value| text::amount(self.metric, value);
@@ -101,8 +109,8 @@ impl Reached {
             .map_or_else(|| NOTHING.to_owned(), |(name, value)| format!("{} ({name})", amount(*value)));
         let compared = match (self.ours, &self.peer) {
             (Some(ours), Some((_, peer))) => match self.goal {
-                Goal::AtMost(_) => format!("{:.2} ×", ours / peer),
-                Goal::TimesBetter(_) | Goal::Below(_) => {
+                Goal::AtMost(_) | Goal::Below(_) => format!("{:.2} ×", ours / peer),
+                Goal::TimesBetter(_) => {
                     format!("{:.1} times better", times_better(self.metric, ours, *peer))
                 }
             },
@@ -117,6 +125,7 @@ impl Reached {
             Verdict::Met => "met",
             Verdict::NotMet => "**not met**",
             Verdict::NotMeasured => "not measured",
+            Verdict::Failed => "**failed**",
         };
         format!("| {} | {ours} | {peer} | {compared} | {goal} | {verdict} |\n", self.title)
     }
@@ -162,6 +171,14 @@ mod tests {
     fn an_absolute_goal_needs_no_peer() {
         assert_eq!(verdict_of("mount.ready.src", &[sample(1, "m", "ours", 1, 0.09)]), (Verdict::Met, None));
         assert_eq!(verdict_of("first.src", &[sample(1, "m", "ours", 1, 0.09)]), (Verdict::NotMeasured, None));
+    }
+
+    #[test]
+    fn our_failure_is_told_from_what_was_not_measured() {
+        let failed = Sample { outcome: Outcome::Failed("x".into()), ..sample(1, "m", "ours", 1, 0.0) };
+        let peer = sample(1, "m", "restic", 1, 1.0);
+        assert_eq!(verdict_of("first.src", &[failed, peer.clone()]).0, Verdict::Failed);
+        assert_eq!(verdict_of("first.src", &[peer]).0, Verdict::NotMeasured);
     }
 
     #[test]

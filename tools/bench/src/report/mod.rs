@@ -77,7 +77,8 @@ fn conditions(session: &Session, sessions: &[Session]) -> String {
         machine.filesystem
     );
     let folder = |(name, size): (&String, &crate::files::FolderSize)| {
-        format!("{name} {} files, {}", size.files, text::bytes(size.bytes as f64))
+        let files = if size.files == 1 { "file" } else { "files" };
+        format!("{name} {} {files}, {}", size.files, text::bytes(size.bytes as f64))
     };
     let folders: Vec<String> = session.corpora.folders.iter().map(folder).collect();
     text.push_str(&format!("**Data**: {}.", folders.join("; ")));
@@ -112,7 +113,7 @@ fn group_table(group: &str, results: &Results, notes: &Notes) -> String {
         .filter(|row| row.group == group)
         .map(|row| (row.id, goal::reached(row, &results.newest(row.measurement))))
         .collect();
-    if rows.iter().all(|(_, reached)| reached.verdict == Verdict::NotMeasured) {
+    if !rows.iter().any(|(_, reached)| reached.has_figures()) {
         return String::new();
     }
     let mut text = format!(

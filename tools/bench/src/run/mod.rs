@@ -74,7 +74,7 @@ pub(crate) fn run(options: RunOptions) -> Result<(), BenchError> {
         }
     }
     if !bench.options.keeps {
-        bench.sources.remove()?;
+        bench.clear()?;
     }
     eprintln!("done in {:.0} minutes", started.elapsed().as_secs_f64() / 60.0);
     Ok(())
@@ -217,6 +217,16 @@ impl Bench {
 
     fn repository<'a>(&'a self, corpus: Corpus, found: &'a Found) -> Repository<'a> {
         Repository::new(&self.runner, found, corpus, self.sources.folder(corpus))
+    }
+
+    /// Leaves nothing but the logs.
+    fn clear(&self) -> Result<(), BenchError> {
+        self.sources.remove()?;
+        for name in ["repositories", "mount", "restored", "output", "expected", "usage.json"] {
+            let path = self.options.work.join(name);
+            files::remove(&path).map_err(file_error("remove", &path))?;
+        }
+        Ok(())
     }
 
     fn remove_repositories(&self, corpus: Corpus) -> Result<(), BenchError> {
