@@ -1,1 +1,3 @@
-//! Not yet.
+//! What tests of BackStore as a whole share. So far: looking at its own source.
+
+pub mod sources;

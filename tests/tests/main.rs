@@ -1,0 +1,4 @@
+//! Tests of BackStore as a whole, in one program.
+
+mod architecture;
+mod invitation;
