@@ -4,7 +4,7 @@ use backstore_agent::enrol::Invitation;
 use backstore_protocol::base32;
 use proptest::prelude::*;
 
-const FIXTURES: &str = include_str!("../fixtures/invitations.txt");
+const FIXTURES: &str = include_str!("../../fixtures/invitations.txt");
 
 fn text(invitation: &Invitation) -> String {
     let Invitation { server, account, token, fingerprint } = invitation;

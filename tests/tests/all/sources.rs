@@ -5,42 +5,42 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A crate of the workspace.
-pub struct Member {
+pub(crate) struct Member {
     /// Its folder, from the root of the workspace.
-    pub folder: String,
+    pub(crate) folder: String,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// What it depends on outside of tests, by name, on any system.
-    pub dependencies: BTreeSet<String>,
+    pub(crate) dependencies: BTreeSet<String>,
     /// What its tests depend on besides.
-    pub test_dependencies: BTreeSet<String>,
+    pub(crate) test_dependencies: BTreeSet<String>,
     /// Whether some of them are for some systems only.
-    pub has_system_dependencies: bool,
+    pub(crate) has_system_dependencies: bool,
 }
 
 /// A source file.
-pub struct Source {
+pub(crate) struct Source {
     /// Its path from the root of the workspace, with `/` on every system.
-    pub path: String,
+    pub(crate) path: String,
     /// What it says.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// The root of the workspace.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     tests.parent().expect("the tests are in a folder of the workspace").to_owned()
 }
 
 /// All crates of the workspace.
-pub fn members() -> Vec<Member> {
+pub(crate) fn members() -> Vec<Member> {
     let workspace = manifest(&root());
     let folders = workspace["workspace"]["members"].as_array().expect("a list of members");
     folders.iter().map(|folder| member(folder.as_str().expect("a folder"))).collect()
 }
 
 /// All Rust files of the workspace, fuzz targets included.
-pub fn sources() -> Vec<Source> {
+pub(crate) fn sources() -> Vec<Source> {
     let root = root();
     let mut files = Vec::new();
     for member in members() {
