@@ -1,4 +1,4 @@
-"""A second implementation of what BackStore stores, written from protocol/PROTOCOL.md alone.
+"""A second implementation of what BackStore stores, following protocol/PROTOCOL.md.
 
 Prints test vectors as JSON. The Rust tests read them from protocol/tests/fixtures/vectors.json; see README.md here for how
 they are made. Every input is fixed, so that the same program always prints the same bytes. Nothing here is fast or careful

@@ -106,3 +106,35 @@ impl Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(tags: usize, errors: usize) -> Body {
+        let text = || "text".to_owned();
+        Body {
+            set: text(),
+            system: text(),
+            host: text(),
+            zone: text(),
+            agent_version: text(),
+            roots: Vec::new(),
+            mounts: Vec::new(),
+            chunker: ChunkerConfig::default(),
+            tags: vec![text(); tags],
+            totals: Totals::default(),
+            errors: vec![FileError { key: vec![0], what: text() }; errors],
+            cursor: None,
+            scan_started_ns: 0,
+        }
+    }
+
+    #[test]
+    fn lists_reach_their_limits_and_no_further() {
+        let full = body(BODY_LIST_MAX, BODY_ERRORS_MAX);
+        assert_eq!(Body::decode(&full.encode()), Ok(full));
+        assert!(Body::decode(&body(BODY_LIST_MAX + 1, 0).encode()).is_err());
+        assert!(Body::decode(&body(0, BODY_ERRORS_MAX + 1).encode()).is_err());
+    }
+}

@@ -1,4 +1,4 @@
-//! Agreement with the second implementation in `tests/second/`, which knows PROTOCOL.md and not this code.
+//! Agreement with the second implementation in `tests/second/`, which follows PROTOCOL.md and shares no code with this one.
 //!
 //! What it made has to open here, and the same inputs have to give the same bytes here.
 

@@ -1,8 +1,11 @@
 //! Tests of both programs together.
 
+mod architecture;
 mod bad_input;
 mod damage;
+mod invitation;
 mod kills;
+mod sources;
 
 use backstore_tests::Programs;
 
