@@ -50,7 +50,11 @@ impl Archived {
                 assert!(ran.out_bytes == fs::read(path).unwrap(), "wrong bytes in {}", path.display());
             } else {
                 assert!(ran.code == 1 || ran.code == 3, "{}: {}", ran.code, ran.err);
-                assert!(ran.err.contains("damaged") || ran.err.contains("not at the destination"), "{}", ran.err);
+                assert!(
+                    ran.err.contains("damaged") || ran.err.contains("not at the destination"),
+                    "{}",
+                    ran.err
+                );
             }
             !is_read
         };

@@ -4,48 +4,48 @@
 //! read in; so the same files always make the same objects. Everything that waits is bounded, and [`Pipeline::put`] waits when it is too
 //! much.
 
+mod large;
+mod small;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 
-use backstore_platform::metadata::{PrincipalCache, RawXattr};
-use backstore_platform::walk::{Directory, FullStat, Stat};
-use backstore_protocol::entry::{Content, Entry, Kind, Xattr};
+use backstore_platform::metadata::PrincipalCache;
+use backstore_platform::walk::{Directory, Stat};
+use backstore_protocol::entry::{Entry, Kind};
 use backstore_protocol::ids::ContentHash;
 use backstore_protocol::keys::Keys;
-use backstore_protocol::limits::{
-    BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, INLINE_BYTES_MAX, XATTR_INLINE_BYTES_MAX,
-};
+use backstore_protocol::limits::BUNDLE_FILE_BYTES_MAX;
 use backstore_protocol::tree::{Built, Root, TreeEditor};
 
-use super::BackupError;
-use super::basis::BasisNodes;
-use super::bundling::{Bundling, SmallFile};
-use super::chunks::{BasisChunks, KnownChunks};
-use super::large::{Cut, Cutting, LargeEnd, LargeFile, STEP_BYTES};
-use super::mapping::Mapping;
-use super::objects::{Objects, Part};
-use super::pool::{Pool, Urgency};
-use super::queue::{Edit, Item, Need, Queue, State};
-use super::read::{Batch, FileRead, Outcome, Task, read_batch};
-use super::report::{Events, Progress};
-use super::upload::{Told, Upload};
+use crate::backup::BackupError;
+use crate::backup::basis::BasisNodes;
+use crate::backup::bundling::Bundling;
+use crate::backup::large::{Cutting, LargeEnd, LargeFile};
+use crate::backup::mapping::Mapping;
+use crate::backup::objects::Objects;
+use crate::backup::pool::{Pool, Urgency};
+use crate::backup::queue::{Edit, Item, Queue, State};
+use crate::backup::read::{Batch, Task, read_batch};
+use crate::backup::report::{Events, Progress};
+use crate::backup::upload::{Told, Upload};
 
 /// A file that is new or has changed.
-pub(super) struct Changed {
-    pub(super) key: Vec<u8>,
-    pub(super) directory: Arc<Directory>,
+pub(in crate::backup) struct Changed {
+    pub(in crate::backup) key: Vec<u8>,
+    pub(in crate::backup) directory: Arc<Directory>,
     /// Empty for the directory itself.
-    pub(super) name: Box<[u8]>,
-    pub(super) stat: Stat,
-    pub(super) mount: u32,
+    pub(in crate::backup) name: Box<[u8]>,
+    pub(in crate::backup) stat: Stat,
+    pub(in crate::backup) mount: u32,
     /// It is not selected, but leads to a root.
-    pub(super) implied: bool,
+    pub(in crate::backup) implied: bool,
     /// What the basis has under this key, if that is whole.
-    pub(super) basis: Option<Box<Entry>>,
+    pub(in crate::backup) basis: Option<Box<Entry>>,
     /// The basis has something under this key, be it whole or not.
-    pub(super) in_basis: bool,
+    pub(in crate::backup) in_basis: bool,
 }
 
 /// What workers tell.
@@ -55,7 +55,7 @@ enum Done {
 }
 
 /// The makings of a snapshot.
-pub(super) struct Pipeline<'a> {
+pub(in crate::backup) struct Pipeline<'a> {
     events: &'a Events<'a>,
     keys: Arc<Keys>,
     basis: BasisNodes,
@@ -85,11 +85,11 @@ pub(super) struct Pipeline<'a> {
 }
 
 /// A tree before everything is in it.
-pub(super) struct SoFar {
-    pub(super) root: Root,
-    pub(super) totals: (u64, u64),
+pub(in crate::backup) struct SoFar {
+    pub(in crate::backup) root: Root,
+    pub(in crate::backup) totals: (u64, u64),
     /// After this key comes the basis.
-    pub(super) last_key: Vec<u8>,
+    pub(in crate::backup) last_key: Vec<u8>,
 }
 
 /// Jobs that read small files.
@@ -122,7 +122,7 @@ const HOLE_BYTES_MIN: u64 = 64 * 1024;
 
 impl<'a> Pipeline<'a> {
     #[expect(clippy::too_many_arguments, reason = "everything a backup is made of, once")]
-    pub(super) fn new(
+    pub(in crate::backup) fn new(
         events: &'a Events<'a>,
         keys: Arc<Keys>,
         basis: BasisNodes,
@@ -161,7 +161,7 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Takes in a file that is new or has changed. Keys increase from call to call, also over [`Pipeline::remove`].
-    pub(super) fn put(&mut self, changed: Changed) -> Result<(), BackupError> {
+    pub(in crate::backup) fn put(&mut self, changed: Changed) -> Result<(), BackupError> {
         let Changed { key, directory, name, stat, mount, implied, basis, in_basis } = changed;
         let linked = stat.kind == Kind::File && stat.nlink > 1;
         let group = (mount, stat.inode);
@@ -185,13 +185,13 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Takes a path of the basis out.
-    pub(super) fn remove(&mut self, key: Vec<u8>) -> Result<(), BackupError> {
+    pub(in crate::backup) fn remove(&mut self, key: Vec<u8>) -> Result<(), BackupError> {
         self.queue.push(Item { key, basis: None, in_basis: true, state: State::Absent });
         self.go_on()
     }
 
     /// Waits until everything is in the tree and on its way, and completes the tree.
-    pub(super) fn finish(&mut self) -> Result<(Root, (u64, u64)), BackupError> {
+    pub(in crate::backup) fn finish(&mut self) -> Result<(Root, (u64, u64)), BackupError> {
         self.begin_read();
         while self.queue.len() > 0 {
             self.wait()?;
@@ -209,7 +209,7 @@ impl<'a> Pipeline<'a> {
     }
 
     /// The tree as far as it is complete, after which comes the basis; and the last key that is new. Everything it needs is on its way.
-    pub(super) fn so_far(&mut self) -> Result<Option<SoFar>, BackupError> {
+    pub(in crate::backup) fn so_far(&mut self) -> Result<Option<SoFar>, BackupError> {
         let Some(last_key) = self.last_key.clone() else { return Ok(None) };
         // A bundle may be half full and wait for more members: nothing that is in the tree lies in one of those.
         let begun = self.objects.next();
@@ -228,13 +228,13 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Sends an object that belongs to no file.
-    pub(super) fn send(&self, object: backstore_protocol::object::SealedObject) {
+    pub(in crate::backup) fn send(&self, object: backstore_protocol::object::SealedObject) {
         self.upload.sealed(object);
         self.upload.flush();
     }
 
     /// Ends all threads.
-    pub(super) fn close(self) {
+    pub(in crate::backup) fn close(self) {
         self.upload.finish();
         self.pool.finish();
     }
@@ -370,107 +370,6 @@ impl<'a> Pipeline<'a> {
         });
     }
 
-    fn take_batch(&mut self, batch: Batch) -> Result<(), BackupError> {
-        let Batch { bytes, files, planned } = batch;
-        self.plain -= planned as usize;
-        Progress::add(&self.events.progress().bytes_read, bytes.len() as u64);
-        let mut complete = Vec::new();
-        for (task, outcome) in files {
-            match outcome {
-                Outcome::Read(read) => self.take_small(task.place, *read, &bytes, &mut complete),
-                Outcome::Vanished => self.set_state(task.place, State::Absent),
-                Outcome::Grown => self.add_large(task.place, task),
-                Outcome::Failed(error) => self.take_failure(&task, &error),
-            }
-        }
-        self.cutting.buffers.give(bytes);
-        self.pass_on(complete);
-        Ok(())
-    }
-
-    fn take_small(&mut self, place: u64, read: FileRead, bytes: &[u8], complete: &mut Vec<(u64, Vec<u8>)>) {
-        let FileRead { mut entry, range, hash, is_compressible, xattrs, problems } = read;
-        let mut needs = self.store_xattrs(&mut entry, xattrs);
-        let Some(item) = self.queue.get_mut(place) else { return };
-        for problem in problems {
-            self.events.problem(&item.key, &problem.to_string());
-        }
-        if entry.changing {
-            self.events.problem(&item.key, "it changed while it was read, and is stored as it was read last");
-        }
-        if let Some(hash) = hash {
-            entry.content_hash = Some(hash);
-            match item.basis.as_ref().filter(|basis| has_content(basis, entry.size, hash)) {
-                Some(basis) => entry.content = basis.content.clone(),
-                None => {
-                    let owner = (principal_number(&entry.owner), principal_number(&entry.group));
-                    let file = SmallFile { owner, hash, bytes: &bytes[range], is_compressible };
-                    let part = self.bundling.add(&file, place, &mut self.objects, complete);
-                    self.objects.add_use(part.object);
-                    needs.push(Need { xattr: None, parts: vec![part] });
-                }
-            }
-        }
-        item.state = State::Known(Box::new(entry), needs);
-    }
-
-    fn take_failure(&mut self, task: &Task, error: &std::io::Error) {
-        let Some(item) = self.queue.get_mut(task.place) else { return };
-        let kept = if item.basis.is_some() { "; what the snapshot before has is kept" } else { "" };
-        self.events.problem(&item.key, &format!("cannot be read: {error}{kept}"));
-        item.state = match (item.basis.take(), task.stat.kind) {
-            (Some(mut basis), Kind::File) => {
-                basis.stale = true;
-                State::Known(basis, Vec::new())
-            }
-            (Some(_), _) => State::Keep,
-            (None, Kind::File) => {
-                let stat = FullStat { basic: task.stat, btime: None, mount: None, is_mount_root: false };
-                let mut entry =
-                    backstore_platform::metadata::entry_from(&stat, task.mount, &mut self.principals);
-                entry.content = Content::Unread;
-                State::Known(Box::new(entry), Vec::new())
-            }
-            (None, _) => State::Absent,
-        };
-    }
-
-    fn set_state(&mut self, place: u64, state: State) {
-        if let Some(item) = self.queue.get_mut(place) {
-            item.state = state;
-        }
-    }
-
-    /// Puts small xattr values into the entry and large ones into objects.
-    fn store_xattrs(&mut self, entry: &mut Entry, xattrs: Vec<RawXattr>) -> Vec<Need> {
-        let mut inline = 0;
-        let mut needs = Vec::new();
-        for (position, RawXattr { name, value }) in xattrs.into_iter().enumerate() {
-            let size = value.len() as u64;
-            let fits = value.len() <= INLINE_BYTES_MAX && inline + value.len() <= XATTR_INLINE_BYTES_MAX;
-            let value = if fits {
-                inline += value.len();
-                Content::Inline(value)
-            } else {
-                let parts = value.chunks(BUNDLE_BYTES_MAX).map(|bytes| self.store_value(bytes)).collect();
-                needs.push(Need { xattr: Some(position), parts });
-                Content::None
-            };
-            entry.xattrs.push(Xattr { name, size, value });
-        }
-        needs
-    }
-
-    fn store_value(&mut self, bytes: &[u8]) -> Part {
-        let number = self.objects.begin();
-        self.objects.add_use(number);
-        self.objects.close(number);
-        let mut plain = self.cutting.buffers.take();
-        plain.extend_from_slice(bytes);
-        self.pass_on(vec![(number, plain)]);
-        Part { object: number, offset: 0, length: bytes.len() as u32 }
-    }
-
     fn end_bundles(&mut self) {
         let mut complete = Vec::new();
         self.bundling.end(&mut self.objects, &mut complete);
@@ -483,123 +382,9 @@ impl<'a> Pipeline<'a> {
             self.upload.bundle(number, plain);
         }
     }
-
-    fn add_large(&mut self, place: u64, task: Task) {
-        let basis = self.queue.get_mut(place).and_then(|item| match item.basis.as_ref()?.content {
-            Content::Map(map) => Some(map),
-            Content::None | Content::Inline(_) | Content::Extents(_) | Content::Unread => None,
-        });
-        let basis = basis
-            .map(|map| BasisChunks::new(Arc::clone(&self.basis.reader), Arc::clone(&self.basis.lost), map));
-        let file = LargeFile::new(task, Arc::clone(&self.cutting), KnownChunks::new(basis));
-        let mapping = Mapping::new(&self.keys.ids);
-        self.larges.insert(place, Large { file: Some(Box::new(file)), mapping, end: None });
-    }
-
-    /// Has the first large files cut on.
-    fn cut_on(&mut self) {
-        let busy = self.larges.values().any(|large| large.file.is_none());
-        let mut may_begin = !busy || self.plain + STEP_BYTES <= PLAIN_MAX;
-        for (place, large) in
-            self.larges.iter_mut().filter(|(_, large)| large.end.is_none()).take(CUTTING_MAX)
-        {
-            if !may_begin || large.mapping.waiting() > QUEUE_MAX {
-                continue;
-            }
-            let Some(mut file) = large.file.take() else { continue };
-            self.plain += STEP_BYTES;
-            may_begin = self.plain + STEP_BYTES <= PLAIN_MAX;
-            let (place, tell) = (*place, self.tell_done.clone());
-            self.pool.queues.run(Urgency::Then, move |workspace| {
-                file.step(workspace);
-                let _ = tell.send(Done::Cut(place, file));
-            });
-        }
-    }
-
-    fn take_cut(&mut self, place: u64, mut file: Box<LargeFile>) -> Result<(), BackupError> {
-        self.plain -= STEP_BYTES;
-        let Some(large) = self.larges.get_mut(&place) else { return Ok(()) };
-        let mut complete = Vec::new();
-        let mut failure = None;
-        for cut in file.cut.drain(..) {
-            match cut {
-                Cut::Restart => large.mapping.restart(),
-                Cut::Hole(length) => large.mapping.hole(length),
-                Cut::Chunk(hash, known) => {
-                    Progress::add(&self.events.progress().bytes_read, u64::from(known.length));
-                    large.mapping.chunk(hash, known);
-                }
-                Cut::Bundle(bundle, bytes) => {
-                    let number = self.objects.begin();
-                    self.objects.close(number);
-                    self.large_bundles.insert(number, (place, bundle));
-                    complete.push((number, bytes));
-                }
-                Cut::End(end) => large.end = Some(end),
-                Cut::Vanished => failure = Some(None),
-                Cut::Failed(error) => failure = Some(Some(error)),
-            }
-        }
-        match failure {
-            None => {
-                large.file = Some(file);
-                self.pass_on(complete);
-                self.advance_large(place);
-            }
-            Some(error) => {
-                self.pass_on(complete);
-                self.larges.remove(&place);
-                match error {
-                    Some(error) => self.take_failure(&file.task, &error),
-                    None => self.set_state(place, State::Absent),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes what can be into a large file's map; with the last of it the entry is known.
-    fn advance_large(&mut self, place: u64) {
-        let Some(large) = self.larges.get_mut(&place) else { return };
-        large.mapping.advance(large.end.is_some());
-        let after = self.objects.next();
-        self.nodes.extend(large.mapping.take_built().into_iter().map(|built| (after, built)));
-        if large.end.is_none() || large.mapping.waiting() > 0 {
-            return;
-        }
-        let Some(mut large) = self.larges.remove(&place) else { return };
-        let Some(end) = large.end.take() else { return };
-        let LargeEnd { read, hash } = *end;
-        let (content, hash) = large.mapping.finish(read.entry.size, hash);
-        let built = large.mapping.take_built();
-        let basis = self.queue.get_mut(place).and_then(|item| item.basis.as_ref());
-        let same = basis.filter(|basis| hash.is_some_and(|hash| has_content(basis, read.entry.size, hash)));
-        let same = same.map(|basis| basis.content.clone());
-        let mut read = read;
-        read.entry.content_hash = hash;
-        if same.is_none() {
-            self.nodes.extend(built.into_iter().map(|built| (after, built)));
-        }
-        // Equal content keeps its map, whose nodes are there.
-        read.entry.content = same.unwrap_or(content);
-        self.take_small(place, FileRead { hash: None, ..read }, &[], &mut Vec::new());
-    }
 }
 
 /// Whether an entry of the basis has this content.
 fn has_content(basis: &Entry, size: u64, hash: ContentHash) -> bool {
     basis.kind == Kind::File && basis.size == size && basis.content_hash == Some(hash)
-}
-
-/// A number that is equal for equal owners.
-fn principal_number(principal: &backstore_protocol::entry::Principal) -> u64 {
-    use backstore_protocol::entry::PrincipalId;
-    match &principal.id {
-        PrincipalId::None => u64::MAX,
-        PrincipalId::Unix(id) => u64::from(*id),
-        PrincipalId::Sid(sid) => {
-            sid.iter().fold(1 << 32, |number, byte| number.rotate_left(7) ^ u64::from(*byte))
-        }
-    }
 }
