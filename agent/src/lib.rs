@@ -4,7 +4,10 @@
 
 pub mod archive;
 pub mod backup;
+pub mod cached;
 pub mod cli;
 pub mod enrol;
 pub mod home;
+pub mod reading;
 pub mod scan;
+pub mod trial;

@@ -3,6 +3,9 @@
 //! [`Reader`] never panics and never allocates; every failure is a [`Malformed`] with the place it was found.
 
 use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
 /// Why bytes are not what they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,6 +201,39 @@ where
         return Err(Malformed { what, offset: 0 });
     }
     Ok(value)
+}
+
+/// Reads a list of at most `MAX` items; the next one is refused before it takes memory. For `deserialize_with`.
+pub fn list_max<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    deserializer.deserialize_seq(ListMax::<T, MAX>(PhantomData))
+}
+
+struct ListMax<T, const MAX: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for ListMax<T, MAX> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {MAX} items")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+        if items.size_hint().is_some_and(|count| count > MAX) {
+            return Err(A::Error::invalid_length(MAX + 1, &self));
+        }
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            if list.len() == MAX {
+                return Err(A::Error::invalid_length(MAX + 1, &self));
+            }
+            list.push(item);
+        }
+        Ok(list)
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::ids::{ContentHash, ObjectId};
-use crate::limits::{EXTENTS_MAX, INLINE_BYTES_MAX, SYMLINK_BYTES_MAX};
+use crate::limits::{EXTENTS_MAX, INLINE_BYTES_MAX, ITEM_WEIGHT, SYMLINK_BYTES_MAX};
 
 /// What kind of file an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -239,7 +239,7 @@ impl Entry {
             Content::None | Content::Map(_) | Content::Unread => 0,
         };
         let xattrs: usize = self.xattrs.iter().map(|xattr| xattr.name.len() + content(&xattr.value)).sum();
-        key.len() + 64 + content(&self.content) + xattrs
+        key.len() + ITEM_WEIGHT + content(&self.content) + xattrs
     }
 
     /// Calls `each` with every reference of its content and xattrs, in order, with repetitions.

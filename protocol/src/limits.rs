@@ -29,6 +29,8 @@ pub const SID_BYTES_MAX: usize = 68;
 pub const NODE_ITEMS_MAX: usize = 1024;
 /// Weight of one tree node: see PROTOCOL.md section 3.
 pub const NODE_WEIGHT_MAX: usize = 256 * 1024;
+/// What an item weighs besides its key and content.
+pub const ITEM_WEIGHT: usize = 64;
 /// References of one node.
 pub const NODE_REFS_MAX: usize = 4096;
 /// Levels of a tree or map.

@@ -104,7 +104,7 @@ impl MapBuilder {
 
     fn build(&mut self, level: usize) -> Piece {
         let pieces = std::mem::take(&mut self.levels[level]);
-        let bytes = encode(level as u8, &pieces);
+        let bytes = encode_map(level as u8, &pieces);
         let node = bytes.id(&self.ids);
         self.built.push(Built { id: node, bytes });
         Piece::Child { node, length: pieces.iter().map(Piece::length).sum() }
@@ -138,7 +138,8 @@ impl MapBuilder {
     }
 }
 
-fn encode(level: u8, pieces: &[Piece]) -> NodeBytes {
+/// The bytes of a map node with these pieces, in order.
+pub fn encode_map(level: u8, pieces: &[Piece]) -> NodeBytes {
     let mut references: Vec<_> = pieces.iter().filter_map(Piece::reference).collect();
     references.sort_unstable();
     references.dedup_by_key(|reference| reference.id);
@@ -357,12 +358,12 @@ mod tests {
         #[test]
         fn what_parses_encodes_to_itself(count in 1usize..40, at in any::<prop::sample::Index>(), byte: u8) {
             let pieces: Vec<_> = (0..count as u64).map(|at| if at % 5 == 1 { Piece::Hole(at) } else { chunk(at) }).collect();
-            let NodeBytes { level, references, mut payload, .. } = encode(0, &pieces);
+            let NodeBytes { level, references, mut payload, .. } = encode_map(0, &pieces);
             let at = at.index(payload.len());
             payload[at] = byte;
             if let Ok(node) = MapNode::parse(level, &references, &payload.clone().into()) {
                 let pieces: Vec<_> = node.pieces.iter().map(|(_, piece)| *piece).collect();
-                prop_assert_eq!(encode(0, &pieces).payload, payload);
+                prop_assert_eq!(encode_map(0, &pieces).payload, payload);
             }
         }
     }

@@ -33,7 +33,7 @@ impl Run {
     }
 }
 
-/// A part of a file that lies in one object or one hole.
+/// A part of a file that lies in one object or one hole. Chunks that follow each other in their bundle as in the file are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stretch {
     /// Where it starts in the file.
@@ -113,28 +113,70 @@ impl Place {
         }
         loop {
             let Some(level) = self.map.last_mut() else { return Err(lie("map")) };
-            let Some((within, piece)) = level.node.from_offset(level.used).first().copied() else {
+            let pieces = level.node.from_offset(0);
+            let at = pieces.len() - level.node.from_offset(level.used).len();
+            let Some((within, piece)) = pieces.get(at).copied() else {
                 self.map.pop();
                 continue;
             };
             let start = level.start + within;
-            let extent = match piece {
-                Piece::Chunk(chunk) => {
-                    Extent::Data { object: chunk.object, offset: chunk.offset, length: chunk.length }
-                }
-                Piece::Hole(length) => Extent::Hole { length },
-                Piece::Child { node, length } => {
-                    let child = open_child(reader, level, &node, length, wait)?;
-                    level.used = within + length;
-                    let used = self.offset.saturating_sub(start);
-                    self.map.push(Level { node: child, start, used });
-                    continue;
-                }
+            let Piece::Child { node, length } = piece else {
+                let Some((first, extent)) = joined(pieces.len(), at, |index| extent_of(&pieces[index].1))
+                else {
+                    return Err(lie("map"));
+                };
+                let within = pieces[first].0;
+                level.used = within + extent.length();
+                return Ok(Stretch { start: level.start + within, extent });
             };
-            level.used = within + piece.length();
-            return Ok(Stretch { start, extent });
+            let child = open_child(reader, level, &node, length, wait)?;
+            level.used = within + length;
+            let used = self.offset.saturating_sub(start);
+            self.map.push(Level { node: child, start, used });
         }
     }
+}
+
+/// What a piece of a map's lowest level is made of.
+const fn extent_of(piece: &Piece) -> Option<Extent> {
+    match piece {
+        Piece::Chunk(chunk) => {
+            Some(Extent::Data { object: chunk.object, offset: chunk.offset, length: chunk.length })
+        }
+        Piece::Hole(length) => Some(Extent::Hole { length: *length }),
+        Piece::Child { .. } => None,
+    }
+}
+
+/// The extent at `at` of `count`, with those before and behind it that go on in the same object, and the number of the first of them.
+fn joined(count: usize, at: usize, extent: impl Fn(usize) -> Option<Extent>) -> Option<(usize, Extent)> {
+    let (mut first, mut whole) = (at, extent(at)?);
+    while first > 0
+        && let Some(longer) = extent(first - 1).and_then(|before| join(&before, &whole))
+    {
+        (first, whole) = (first - 1, longer);
+    }
+    for next in at + 1..count {
+        let Some(longer) = extent(next).and_then(|after| join(&whole, &after)) else { break };
+        whole = longer;
+    }
+    Some((first, whole))
+}
+
+/// Two extents as one, if the second goes on where the first ends.
+fn join(before: &Extent, after: &Extent) -> Option<Extent> {
+    let (
+        Extent::Data { object, offset, length },
+        Extent::Data { object: next, offset: next_offset, length: next_length },
+    ) = (*before, *after)
+    else {
+        return None;
+    };
+    let follows = object == next && offset.checked_add(length) == Some(next_offset);
+    let length = length
+        .checked_add(next_length)
+        .filter(|length| follows && offset.checked_add(*length).is_some_and(|end| end <= object.length))?;
+    Some(Extent::Data { object, offset, length })
 }
 
 /// Opens a child, which must be of the level right below and as long as its parent says.
@@ -163,15 +205,14 @@ fn lie(what: &'static str) -> ReadError {
 }
 
 fn stretch_at(extents: &[Extent], offset: u64) -> Option<Stretch> {
-    let mut start = 0;
-    for extent in extents {
-        let stretch = Stretch { start, extent: *extent };
-        if offset < stretch.end() {
-            return Some(stretch);
-        }
-        start = stretch.end();
-    }
-    None
+    let mut end = 0;
+    let at = extents.iter().position(|extent| {
+        end += extent.length();
+        offset < end
+    })?;
+    let (first, extent) = joined(extents.len(), at, |index| extents.get(index).copied())?;
+    let before: u64 = extents[first..=at].iter().map(Extent::length).sum();
+    Some(Stretch { start: end - before, extent })
 }
 
 /// What a [`read`] found.

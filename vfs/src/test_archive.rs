@@ -191,6 +191,7 @@ impl TestArchive {
     fn cut(&mut self, entry: &mut Entry, parts: &[Part]) {
         let mut pieces = Vec::new();
         let mut hasher = ContentHasher::new(&self.keys.ids);
+        let mut bundle = ChunkBundle { rule: BundleRule::new(&self.keys.ids), bytes: Vec::new(), chunks: 0 };
         for part in parts {
             match part {
                 Part::Hole(0) => {}
@@ -206,14 +207,43 @@ impl TestArchive {
                     let mut rest = &bytes[..];
                     while !rest.is_empty() {
                         let (chunk, after) = rest.split_at(self.chunker.cut(rest).min(rest.len()));
-                        pieces.push(self.seal_chunk(chunk));
+                        self.bundle_chunk(chunk, &mut bundle, &mut pieces);
                         rest = after;
                     }
                 }
             }
         }
+        self.seal_chunks(&mut bundle, &mut pieces);
         entry.content = if pieces.len() > EXTENTS_MAX { self.map(&pieces) } else { extents(&pieces) };
         entry.content_hash = Entry::has_content_hash(&entry.content).then(|| hasher.finish());
+    }
+
+    /// Puts a chunk into its file's open bundle; its piece gets the bundle's id when that is sealed.
+    fn bundle_chunk(&mut self, chunk: &[u8], bundle: &mut ChunkBundle, pieces: &mut Vec<Piece>) {
+        if bundle.rule.ends_before((0, 0), chunk.len()) {
+            self.seal_chunks(bundle, pieces);
+        }
+        let hash = chunk_hash(&self.keys.ids, chunk);
+        let object = ObjectRef { id: ObjectId::ZERO, length: 0 };
+        let (offset, length) = (bundle.bytes.len() as u32, chunk.len() as u32);
+        pieces.push(Piece::Chunk(Chunk { object, offset, length, hash }));
+        bundle.bytes.extend_from_slice(chunk);
+        bundle.chunks += 1;
+        if bundle.rule.ends_after(hash.as_bytes(), chunk.len()) {
+            self.seal_chunks(bundle, pieces);
+        }
+    }
+
+    fn seal_chunks(&mut self, bundle: &mut ChunkBundle, pieces: &mut [Piece]) {
+        if bundle.chunks == 0 {
+            return;
+        }
+        let sealed = self.seal_data(&std::mem::take(&mut bundle.bytes));
+        let chunks = pieces.iter_mut().rev().filter_map(|piece| match piece {
+            Piece::Chunk(chunk) => Some(chunk),
+            Piece::Hole(_) | Piece::Child { .. } => None,
+        });
+        chunks.take(std::mem::take(&mut bundle.chunks)).for_each(|chunk| chunk.object = sealed);
     }
 
     fn map(&mut self, pieces: &[Piece]) -> Content {
@@ -224,12 +254,6 @@ impl TestArchive {
             self.store_node(built);
         }
         Content::Map(root)
-    }
-
-    fn seal_chunk(&mut self, plain: &[u8]) -> Piece {
-        let object = self.seal_data(plain);
-        let hash = chunk_hash(&self.keys.ids, plain);
-        Piece::Chunk(Chunk { object, offset: 0, length: object.length, hash })
     }
 
     fn seal_data(&mut self, plain: &[u8]) -> ObjectRef {
@@ -271,6 +295,14 @@ impl TestArchive {
             sealed: sealed.into(),
         });
     }
+}
+
+/// Chunks of one file that are sealed together.
+struct ChunkBundle {
+    rule: BundleRule,
+    bytes: Vec<u8>,
+    /// How many of the file's last chunks are in it.
+    chunks: usize,
 }
 
 impl Default for TestArchive {

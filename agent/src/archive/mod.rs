@@ -20,6 +20,7 @@ use backstore_vfs::objects::{ObjectReader, ReadError, ReaderOptions};
 pub use snapshots::{LineageSummary, OpenedSnapshot, Snapshots};
 pub use times::{Moment, TimeError};
 
+use crate::cached::CachedDestination;
 use crate::home::{AccountFile, Config, DeviceSecrets, Home, HomeError};
 
 /// The archive of this device's account.
@@ -47,6 +48,7 @@ pub struct Archive {
     /// Opened objects.
     pub reader: Arc<ObjectReader>,
     vault: Option<Arc<Vault>>,
+    cache: Option<Arc<CachedDestination>>,
 }
 
 /// Why an archive cannot be used.
@@ -164,6 +166,7 @@ impl Archive {
         let keys = Arc::new(keyring.keys());
         let mut vault = None;
         let mut folder = None;
+        let mut cache = None;
         let (source, destination): (Arc<dyn Source>, Option<Arc<dyn Destination>>) =
             if let Some((path, id, number)) = file.destination.as_folder(home)? {
                 home.prepare()?;
@@ -186,8 +189,15 @@ impl Archive {
                 let writes = options.access == Access::Write;
                 (destination.clone(), writes.then_some(destination as Arc<dyn Destination>))
             } else {
-                let destination = Arc::new(connect(home, &file, &secrets)?);
-                (destination.clone(), Some(destination as Arc<dyn Destination>))
+                let destination: Arc<dyn Destination> = Arc::new(connect(home, &file, &secrets)?);
+                if options.access == Access::Write {
+                    let path = home.node_cache_path(&keyring.domain().to_string());
+                    cache = CachedDestination::new(Arc::clone(&destination), &path).map(Arc::new);
+                }
+                match &cache {
+                    Some(cached) => (cached.clone(), Some(cached.clone() as Arc<dyn Destination>)),
+                    None => (destination.clone(), Some(destination)),
+                }
             };
         let reader = ObjectReader::new(Arc::clone(&source), (*keys).clone(), &options.reader)
             .map_err(ArchiveError::Threads)?;
@@ -206,6 +216,7 @@ impl Archive {
             folder,
             reader,
             vault,
+            cache,
         })
     }
 
@@ -216,8 +227,11 @@ impl Archive {
 
     /// Closes it; a vault in a folder is then ready to be read at once by whoever opens it next.
     pub fn close(self) -> Result<(), ArchiveError> {
-        let Self { vault, source, destination, reader, .. } = self;
-        drop((source, destination, reader));
+        let Self { vault, source, destination, reader, cache, .. } = self;
+        if let Some(cache) = &cache {
+            cache.tidy();
+        }
+        drop((source, destination, reader, cache));
         match vault.map(Arc::try_unwrap) {
             Some(Ok(vault)) => Ok(vault.close()?),
             // Somebody still reads; nothing that was acknowledged depends on closing.

@@ -22,7 +22,7 @@ use crate::scan::{ScanRules, never_enter, pseudo_devices};
 ///
 /// Files that cannot be read whole are named, and the exit code is then 3. Ctrl-C keeps what was done so far as a partial version; a second one ends at
 /// once. A backup that was cut off goes on where it was.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct BackupArgs {
     /// Back up only these sets
     #[arg(value_name = "SET")]
@@ -89,7 +89,7 @@ pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<Exit, CliError
 }
 
 /// Backs one set up, with what is remembered of it before and after.
-fn run_set(
+pub(super) fn run_set(
     set: &SetConfig,
     config: &Config,
     args: &BackupArgs,
@@ -283,7 +283,7 @@ fn json(set: &SetConfig, report: &BackupReport) -> serde_json::Value {
     })
 }
 
-fn summary(set: &SetConfig, report: &BackupReport, is_dry_run: bool) -> String {
+pub(super) fn summary(set: &SetConfig, report: &BackupReport, is_dry_run: bool) -> String {
     let totals = &report.totals;
     let what = match (is_dry_run, report.is_partial, report.is_unchanged) {
         (true, _, _) => "would be backed up".to_owned(),

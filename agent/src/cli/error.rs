@@ -8,6 +8,7 @@ use crate::archive::ArchiveError;
 use crate::backup::BackupError;
 use crate::enrol::{EnrolError, PasswordError};
 use crate::home::{ConfigError, HomeError};
+use crate::reading::ReadingError;
 
 /// The program's exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,12 @@ pub enum CliError {
     /// A vault.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// Something of the archive cannot be shown.
+    #[error(transparent)]
+    Reading(ReadingError),
+    /// Whoever reads the output has had enough: no failure.
+    #[error("the output was closed")]
+    OutputClosed,
     /// Another backup of the set runs.
     #[error("{what}")]
     Busy {
@@ -76,6 +83,9 @@ pub enum CliError {
 impl CliError {
     /// Says what went wrong and what to do, and gives the exit code.
     pub fn report(&self) -> Exit {
+        if matches!(self, Self::OutputClosed) {
+            return Exit::Complete;
+        }
         eprintln!("backstore: {}", chain(self));
         if let Some(hint) = self.hint() {
             eprintln!("  {hint}");
@@ -92,6 +102,8 @@ impl CliError {
             Self::Archive(error) => exit_of_archive(error),
             Self::Backup(error) => exit_of_backup(error),
             Self::Vault(error) => exit_of_vault(error),
+            Self::Reading(error) => exit_of_reading(error),
+            Self::OutputClosed => Exit::Complete,
             Self::Busy { source: LockError::Held { .. }, .. } => Exit::Locked,
             Self::Busy { source: LockError::File { .. }, .. } | Self::Io { .. } => Exit::Failed,
         }
@@ -114,6 +126,10 @@ impl CliError {
                 Some("is the disk connected and mounted? It is never made anew by itself")
             }
             Self::Archive(ArchiveError::Empty) => Some("say `backstore backup`"),
+            Self::Reading(ReadingError::NoSuchVersion { .. }) => Some("`backstore snapshots` lists them"),
+            Self::Reading(ReadingError::NoSuchPath { .. }) => {
+                Some("`backstore versions PATH` shows whether another version has it")
+            }
             Self::Config(ConfigError::NoSuchSet { .. }) => {
                 Some("`backstore set list` shows the sets there are")
             }
@@ -128,6 +144,8 @@ impl CliError {
             | Self::Archive(_)
             | Self::Backup(_)
             | Self::Vault(_)
+            | Self::Reading(_)
+            | Self::OutputClosed
             | Self::Busy { .. }
             | Self::Io { .. } => None,
         }
@@ -204,6 +222,31 @@ fn exit_of_vault(error: &VaultError) -> Exit {
         VaultError::Locked { .. } | VaultError::TooManyReaders => Exit::Locked,
         VaultError::FolderMissing { .. } | VaultError::NotAVault { .. } => Exit::NotFound,
         _ => Exit::Failed,
+    }
+}
+
+fn exit_of_reading(error: &ReadingError) -> Exit {
+    match error {
+        ReadingError::NoSuchSet { .. }
+        | ReadingError::NoSuchVersion { .. }
+        | ReadingError::NoSuchPath { .. }
+        | ReadingError::NeverThere { .. } => Exit::NotFound,
+        ReadingError::WhichSet { .. }
+        | ReadingError::Time(_)
+        | ReadingError::Path(_)
+        | ReadingError::Place { .. }
+        | ReadingError::NotAFile { .. } => Exit::Usage,
+        ReadingError::Archive(error) => exit_of_archive(error),
+        ReadingError::Read(_) | ReadingError::Thread(_) => Exit::Failed,
+    }
+}
+
+impl From<ReadingError> for CliError {
+    fn from(error: ReadingError) -> Self {
+        match error {
+            ReadingError::Archive(error) => Self::Archive(error),
+            other => Self::Reading(other),
+        }
     }
 }
 

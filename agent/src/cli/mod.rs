@@ -1,14 +1,26 @@
 //! The command line: one file per command, and how the program ends.
 
 mod backup;
+mod choice;
 mod destination;
+mod diff;
+mod dump;
+mod entry_line;
 mod error;
+mod find;
 mod init;
 mod login;
+mod ls;
+mod meter;
+mod output;
 mod progress;
 mod set;
+mod snapshots;
 mod status;
 mod text;
+mod trial;
+mod verify;
+mod versions;
 
 use std::sync::Arc;
 
@@ -35,12 +47,20 @@ BACKSTORE_HOME moves configuration, state and cache to one folder. BACKSTORE_PAS
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Try(trial::TryArgs),
     Init(init::InitArgs),
     Login(login::LoginArgs),
     Destination(destination::DestinationArgs),
     Set(set::SetArgs),
     Backup(backup::BackupArgs),
     Status(status::StatusArgs),
+    Snapshots(snapshots::SnapshotsArgs),
+    Ls(ls::LsArgs),
+    Find(find::FindArgs),
+    Versions(versions::VersionsArgs),
+    Dump(dump::DumpArgs),
+    Diff(diff::DiffArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// What every command has.
@@ -91,12 +111,20 @@ pub fn run() -> u8 {
 impl Command {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self {
+            Self::Try(args) => trial::run(&args, context),
             Self::Init(args) => init::run(&args, context),
             Self::Login(args) => login::run(&args, context),
             Self::Destination(args) => destination::run(&args, context),
             Self::Set(args) => set::run(args, context),
             Self::Backup(args) => backup::run(&args, context),
             Self::Status(args) => status::run(&args, context),
+            Self::Snapshots(args) => snapshots::run(&args, context),
+            Self::Ls(args) => ls::run(&args, context),
+            Self::Find(args) => find::run(&args, context),
+            Self::Versions(args) => versions::run(&args, context),
+            Self::Dump(args) => dump::run(&args, context),
+            Self::Diff(args) => diff::run(&args, context),
+            Self::Verify(args) => verify::run(&args, context),
         }
     }
 }

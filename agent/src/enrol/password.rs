@@ -57,6 +57,11 @@ const BYTES_MAX: u64 = 4096;
 const NEW_CHARACTERS_MIN: usize = 8;
 
 impl PasswordSource {
+    /// From the first line of a file.
+    pub fn in_file(path: PathBuf) -> Self {
+        Self { password_file: Some(path), password_command: None }
+    }
+
     /// The password of an account that exists.
     pub fn ask(&self, account: &str) -> Result<Zeroizing<String>, PasswordError> {
         match self.given()? {

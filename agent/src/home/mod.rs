@@ -7,6 +7,7 @@
 //! state/account.toml      account and destination
 //! state/lineages/ID.json  what is remembered of a set's lineage
 //! cache/index/            indexes of vaults in folders
+//! cache/nodes/            nodes of a server's archive, sealed as they are there
 //! ```
 
 mod account;
@@ -93,6 +94,11 @@ impl Home {
     /// Where indexes of vaults in folders are kept.
     pub fn index_path(&self) -> PathBuf {
         self.directories.cache.join("index")
+    }
+
+    /// The file that keeps nodes of a server's archive.
+    pub fn node_cache_path(&self, domain: &str) -> PathBuf {
+        self.directories.cache.join("nodes").join(domain)
     }
 
     /// The folder of what can be made again.

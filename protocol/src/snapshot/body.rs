@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::chunker::ChunkerConfig;
-use crate::codec::{Malformed, from_postcard, to_postcard};
+use crate::codec::{Malformed, from_postcard, list_max, to_postcard};
 use crate::limits::{BODY_ERRORS_MAX, BODY_LIST_MAX, BODY_TEXT_BYTES_MAX, KEY_BYTES_MAX};
 
 /// A snapshot's body.
@@ -20,16 +20,20 @@ pub struct Body {
     /// Version of the agent.
     pub agent_version: String,
     /// Selected roots, as archive paths in their joined form (PROTOCOL.md section 1).
+    #[serde(deserialize_with = "list_max::<_, _, BODY_LIST_MAX>")]
     pub roots: Vec<Vec<u8>>,
     /// Mounts that entries name by their ordinal.
+    #[serde(deserialize_with = "list_max::<_, _, BODY_LIST_MAX>")]
     pub mounts: Vec<Mount>,
     /// How large files were cut.
     pub chunker: ChunkerConfig,
     /// Words the user gave it.
+    #[serde(deserialize_with = "list_max::<_, _, BODY_LIST_MAX>")]
     pub tags: Vec<String>,
     /// What the scan found.
     pub totals: Totals,
     /// The first files that could not be read whole.
+    #[serde(deserialize_with = "list_max::<_, _, BODY_ERRORS_MAX>")]
     pub errors: Vec<FileError>,
     /// How far a partial snapshot has come.
     pub cursor: Option<Cursor>,
@@ -93,11 +97,9 @@ impl Body {
         let body: Self = from_postcard(bytes, "snapshot body")?;
         let texts = [&body.set, &body.system, &body.host, &body.zone, &body.agent_version];
         let short = texts.into_iter().chain(&body.tags).all(|text| text.len() <= BODY_TEXT_BYTES_MAX);
-        let lists = [body.roots.len(), body.mounts.len(), body.tags.len()];
-        let few = lists.iter().all(|length| *length <= BODY_LIST_MAX) && body.errors.len() <= BODY_ERRORS_MAX;
         let keys =
             body.errors.iter().map(|error| &error.key).chain(body.cursor.as_ref().map(|cursor| &cursor.key));
-        if short && few && keys.into_iter().all(|key| key.len() <= KEY_BYTES_MAX) {
+        if short && keys.into_iter().all(|key| key.len() <= KEY_BYTES_MAX) {
             Ok(body)
         } else {
             Err(Malformed { what: "snapshot body", offset: 0 })

@@ -5,7 +5,7 @@ use super::node::{Child, encode_inner, encode_leaf};
 use crate::entry::Entry;
 use crate::ids::ObjectId;
 use crate::keys::IdKeys;
-use crate::limits::{NODE_ITEMS_MAX, NODE_REFS_MAX, NODE_WEIGHT_MAX};
+use crate::limits::{ITEM_WEIGHT, NODE_ITEMS_MAX, NODE_REFS_MAX, NODE_WEIGHT_MAX};
 use crate::object::NodeBytes;
 
 /// Says after which keys nodes end.
@@ -131,7 +131,7 @@ impl TreeBuilder {
         while self.inner.len() <= index {
             self.inner.push(Open::new());
         }
-        let weight = key.len() + 64;
+        let weight = key.len() + ITEM_WEIGHT;
         if self.inner[index].is_full_for(weight, 1) {
             self.end_inner(level);
         }

@@ -336,7 +336,10 @@ fn content(
         TAG_INLINE if size <= inline_max as u64 => {
             Content::Inline(reader.take(size as usize, "inline content")?.into())
         }
-        TAG_MAP => Content::Map(reference(reader.varint("map")?, known, reader)?.id),
+        TAG_MAP => match reference(reader.varint("map")?, known, reader)? {
+            ObjectRef { id, length: 0 } => Content::Map(id),
+            ObjectRef { .. } => return Err(reader.malformed("map")),
+        },
         TAG_EXTENTS => {
             let count = reader.varint_max(EXTENTS_MAX as u64, "extents")?;
             let extents = (0..count).map(|_| extent(known, reader)).collect::<Result<Box<[_]>, _>>()?;

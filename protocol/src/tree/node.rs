@@ -12,8 +12,8 @@ use crate::codec::{Malformed, Reader, Write};
 use crate::entry::{Entry, ObjectRef, Principal, PrincipalId};
 use crate::ids::ObjectId;
 use crate::limits::{
-    KEY_BYTES_MAX, NODE_ITEMS_MAX, NODE_REFS_MAX, OBJECT_PLAIN_MAX, PRINCIPAL_NAME_BYTES_MAX, RESTART_ITEMS,
-    SID_BYTES_MAX, TREE_DEPTH_MAX,
+    ITEM_WEIGHT, KEY_BYTES_MAX, NODE_ITEMS_MAX, NODE_REFS_MAX, NODE_WEIGHT_MAX, OBJECT_PLAIN_MAX,
+    PRINCIPAL_NAME_BYTES_MAX, RESTART_ITEMS, SID_BYTES_MAX, TREE_DEPTH_MAX,
 };
 use crate::object::{NodeBytes, ObjectKind};
 
@@ -57,7 +57,8 @@ impl Node {
         let references = references
             .iter()
             .map(|id| {
-                let length = reader.varint_max(OBJECT_PLAIN_MAX as u64, "reference length")? as u32;
+                let max = if level == 0 { OBJECT_PLAIN_MAX as u64 } else { 0 };
+                let length = reader.varint_max(max, "reference length")? as u32;
                 Ok(ObjectRef { id: *id, length })
             })
             .collect::<Result<Vec<_>, Malformed>>()?;
@@ -96,11 +97,40 @@ impl Node {
         self.payload.len() + self.references.len() * size_of::<ObjectRef>() + self.principals.len() * 64 + 128
     }
 
-    /// Reads every item and checks that they are in order and end where the restart table starts.
+    /// Reads every item and checks that encoding them again gives this very node: what lookups leave out, such as references that no item
+    /// uses. Reads no further than the limits of a node.
     pub fn validate(self: &Arc<Self>) -> Result<(), Malformed> {
+        let again = if self.level == 0 { self.encode_entries()? } else { self.encode_children()? };
+        let same = again.payload == self.payload
+            && again.references.iter().eq(self.references.iter().map(|reference| &reference.id));
+        if same { Ok(()) } else { Err(Malformed { what: "node", offset: 0 }) }
+    }
+
+    fn encode_entries(self: &Arc<Self>) -> Result<NodeBytes, Malformed> {
         let mut items = Items::start(Arc::clone(self));
-        while items.skip()? {}
-        Ok(())
+        let (mut entries, mut weight, mut references) = (Vec::new(), 0, 0);
+        while let Some(entry) = items.read_entry()? {
+            weight += entry.weight(items.key());
+            entry.for_each_reference(|_| references += 1);
+            entries.push((items.key().to_vec(), entry));
+            if entries.len() > 1 && (weight > NODE_WEIGHT_MAX || references > NODE_REFS_MAX) {
+                return Err(Malformed { what: "weight of a node", offset: items.offset });
+            }
+        }
+        Ok(encode_leaf(&entries))
+    }
+
+    fn encode_children(self: &Arc<Self>) -> Result<NodeBytes, Malformed> {
+        let mut items = Items::start(Arc::clone(self));
+        let (mut children, mut weight) = (Vec::new(), 0);
+        while let Some(child) = items.read_child()? {
+            weight += items.key().len() + ITEM_WEIGHT;
+            children.push((items.key().to_vec(), child));
+            if children.len() > 1 && weight > NODE_WEIGHT_MAX {
+                return Err(Malformed { what: "weight of a node", offset: items.offset });
+            }
+        }
+        Ok(encode_inner(self.level, &children))
     }
 
     fn restart(&self, block: usize) -> Result<usize, Malformed> {

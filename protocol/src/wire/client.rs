@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
+use super::error_code::ErrorCode;
 use super::frame::{Frame, FrameError};
 use super::link::{Frames, Link, LinkError, Stream};
 use super::message::{
-    Changed, Durable, ErrorCode, ErrorMessage, Get, Have, HaveBits, Hello, Message, ObjectStatus, Objects,
-    Put, PutItem, Received, Watch, Welcome,
+    Changed, Durable, ErrorMessage, Get, Have, HaveBits, Hello, Message, ObjectStatus, Objects, Put, PutItem,
+    Received, Watch, Welcome,
 };
 use crate::ids::{ObjectId, SnapshotId};
 use crate::object::{ObjectKind, SealedObject, reference_ids};

@@ -3,17 +3,19 @@
 //! Nothing here knows QUIC: a [`Link`] is anything that opens bidirectional streams, a connection of quinn or a pipe in memory.
 
 mod client;
+mod error_code;
 mod frame;
 mod link;
 mod message;
 
 pub use client::{AskError, ClientLink, Control, GetStream, Got, PutStream, WatchStream};
+pub use error_code::ErrorCode;
 pub use frame::{Frame, FrameError};
 pub use link::{Frames, Link, LinkError, Stream};
 pub use message::{
-    Account, Changed, Commit, CommitDone, Damaged, Durable, Enrol, ErrorCode, ErrorMessage, FactorOffer, Get,
-    Have, HaveBits, Hello, Ids, Invite, KeyBlobs, LineageItem, LineageList, Lineages, Log, LogEntries,
-    Message, ObjectItem, ObjectStatus, Objects, Offer, OpenSession, Prove, Put, PutItem, Received, Register,
+    Account, Changed, Commit, CommitDone, Damaged, Durable, Enrol, ErrorMessage, FactorOffer, Get, Have,
+    HaveBits, Hello, Ids, Invite, KeyBlobs, LineageItem, LineageList, Lineages, Log, LogEntries, Message,
+    ObjectItem, ObjectStatus, Objects, Offer, OpenSession, Prove, Put, PutItem, Received, Register,
     Registered, Released, SessionOpened, SnapshotItem, SnapshotList, Snapshots, Touch, Watch, Welcome,
     WireLimits,
 };

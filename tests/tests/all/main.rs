@@ -1,6 +1,7 @@
 //! Tests of both programs together.
 
 mod bad_input;
+mod damage;
 mod kills;
 
 use backstore_tests::Programs;

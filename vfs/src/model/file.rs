@@ -108,14 +108,14 @@ impl ReadFile {
         }
     }
 
-    /// The chunks around a random read. What lies in a bundle is not worth it: the rest is other files'.
+    /// What lies around a random read in the same objects.
     fn spare(&self, touched: &[(Stretch, Bytes)], length: u64) -> Vec<Spare> {
-        let is_chunk = |stretch: &Stretch| match stretch.extent {
-            Extent::Data { object, length: whole, .. } => whole == object.length && u64::from(whole) > length,
+        let is_more = |stretch: &Stretch| match stretch.extent {
+            Extent::Data { length: whole, .. } => u64::from(whole) > length,
             Extent::Hole { .. } => false,
         };
-        let chunks = touched.iter().filter(|(stretch, _)| is_chunk(stretch));
-        chunks
+        let stretches = touched.iter().filter(|(stretch, _)| is_more(stretch));
+        stretches
             .map(|(stretch, bytes)| Spare {
                 ino: self.ino,
                 offset: stretch.start,

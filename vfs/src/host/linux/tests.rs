@@ -486,7 +486,9 @@ fn random_reads_fetch_each_chunk_once() {
     let chunks = mounted.source().ids(ObjectKind::Data);
     let asked: usize = chunks.iter().map(|id| mounted.source().times_asked(id)).sum();
     assert!(asked <= 3 * chunks.len(), "{asked} fetches of {} chunks", chunks.len());
-    assert!(mounted.handle.requests().reads <= 2 * chunks.len() as u64, "{:?}", mounted.handle.requests());
+    // What lies in one object and one map node is pushed together.
+    let together = chunks.len() + mounted.source().ids(ObjectKind::Map).len();
+    assert!(mounted.handle.requests().reads <= 2 * together as u64, "{:?}", mounted.handle.requests());
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! Options by which a set, a version and a path are named, and what they mean in the archive.
+
+use std::path::Path;
+
+use backstore_protocol::entry::Entry;
+use backstore_protocol::path::ArchivePath;
+use backstore_vfs::view::View;
+
+use super::entry_line::shown_path;
+use super::{CliError, Context};
+use crate::archive::{Archive, ArchiveOptions};
+use crate::reading::{Place, ReadingError, Versions};
+
+/// Which backup set.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct SetChoice {
+    /// The backup set; needed where a path does not tell which of several is meant
+    #[arg(long, value_name = "SET")]
+    pub(super) set: Option<String>,
+    /// The computer, where it is not this one
+    #[arg(long, value_name = "DEVICE")]
+    pub(super) device: Option<String>,
+}
+
+/// Which version.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct AtChoice {
+    /// The version: latest, the name of its folder in a mount, the beginning of its id, or a time, as 2026-11-22, yesterday or 3d: the newest
+    /// version at or before it
+    #[arg(long, value_name = "VERSION")]
+    pub(super) at: Option<String>,
+}
+
+/// A path in a version.
+pub(super) struct Located<'a> {
+    /// The set's versions.
+    pub(super) versions: Versions<'a>,
+    /// Its tree.
+    pub(super) view: View,
+    /// The path.
+    pub(super) path: ArchivePath,
+    /// What is there.
+    pub(super) entry: Entry,
+}
+
+/// Opens the archive to read.
+pub(super) fn open(context: &Context) -> Result<Archive, CliError> {
+    Ok(Archive::open(&context.home, &context.machine, &ArchiveOptions::read())?)
+}
+
+impl SetChoice {
+    /// The versions of the set that is meant, also by a path in it.
+    pub(super) fn versions<'a>(
+        &self,
+        archive: &'a Archive,
+        path: Option<&ArchivePath>,
+    ) -> Result<Versions<'a>, ReadingError> {
+        Versions::choose(archive, self.set.as_deref(), self.device.as_deref(), path)
+    }
+
+    /// Finds a path in the version that it names itself, or that `at` does.
+    pub(super) fn locate<'a>(
+        &self,
+        archive: &'a Archive,
+        at: &AtChoice,
+        path: &Path,
+        context: &Context,
+    ) -> Result<Located<'a>, CliError> {
+        let place = Place::parse(path)?;
+        match self.locate_place(archive, at, &place, context) {
+            Err(CliError::Reading(
+                missing @ (ReadingError::NoSuchPath { .. } | ReadingError::WhichSet { .. }),
+            )) => match &place.pasted {
+                // Pasted from a mount that is no longer there.
+                Some(pasted) => self.locate_place(archive, at, pasted, context),
+                None => Err(missing.into()),
+            },
+            other => other,
+        }
+    }
+
+    fn locate_place<'a>(
+        &self,
+        archive: &'a Archive,
+        at: &AtChoice,
+        place: &Place,
+        context: &Context,
+    ) -> Result<Located<'a>, CliError> {
+        let at = match (at.at.as_deref(), place.version.as_deref()) {
+            (Some(at), Some(named)) if at != named => {
+                return Err(CliError::Usage(format!("the path lies in version {named}; --at says {at}")));
+            }
+            (at, named) => at.or(named),
+        };
+        let versions = self.versions(archive, Some(&place.path))?;
+        let version = versions.at(at, context.machine.now_ms())?;
+        let view = versions.view(&version);
+        let path = place.path.clone();
+        match view.resolve(&path).map_err(ReadingError::from)? {
+            Some(entry) => Ok(Located { versions, view, path, entry }),
+            None => Err(ReadingError::NoSuchPath {
+                path: shown_path(&path),
+                nearest: nearest(&view, &path),
+                version: version.name,
+            }
+            .into()),
+        }
+    }
+}
+
+/// Names that a message shows of a folder.
+const NAMES_SHOWN: usize = 5;
+
+/// What there is in the nearest folder above a path that is not there.
+fn nearest(view: &View, path: &ArchivePath) -> String {
+    let mut above = path.parent();
+    while let Some(folder) = above {
+        match view.resolve(&folder) {
+            Ok(Some(entry)) if !entry.kind.is_directory() => {
+                return format!("; {} is not a directory", shown_path(&folder));
+            }
+            Ok(Some(_)) => {
+                let Ok(children) = view.children(&folder) else { return String::new() };
+                let names: Vec<_> =
+                    children.filter_map(Result::ok).take(NAMES_SHOWN + 1).map(|(name, _)| name).collect();
+                let shown = names.iter().take(NAMES_SHOWN);
+                let mut list: Vec<_> =
+                    shown.map(|name| backstore_platform::paths::Printable(name).to_string()).collect();
+                if names.len() > NAMES_SHOWN {
+                    list.push("…".to_owned());
+                }
+                let list = if list.is_empty() { "nothing".to_owned() } else { list.join(", ") };
+                return format!("; {} has {list}", shown_path(&folder));
+            }
+            Ok(None) => above = folder.parent(),
+            Err(_) => return String::new(),
+        }
+    }
+    String::new()
+}

@@ -1,0 +1,22 @@
+//! Looking into an archive without a mount: which versions there are, what is in them, what differs, and whether it is whole.
+//!
+//! All of it streams: memory does not grow with the number of files. Nothing here prints; `cli` does.
+
+mod change;
+mod difference;
+mod error;
+mod history;
+mod matches;
+mod place;
+#[cfg(test)]
+mod tests;
+pub mod verify;
+mod versions;
+
+pub use change::Change;
+pub use difference::{Difference, Differences};
+pub use error::ReadingError;
+pub use history::{History, State};
+pub use matches::{AllMatches, Match, Matches, Query};
+pub use place::Place;
+pub use versions::{VersionInfo, Versions, is_version_name};

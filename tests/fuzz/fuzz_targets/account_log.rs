@@ -1,0 +1,8 @@
+//! Fuzzes an entry of the account log.
+
+#![no_main]
+
+use backstore_fuzz::check;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| check("log", bytes));

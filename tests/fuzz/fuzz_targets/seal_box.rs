@@ -1,0 +1,8 @@
+//! Fuzzes a sealed box.
+
+#![no_main]
+
+use backstore_fuzz::check;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| check("box", bytes));

@@ -1,0 +1,252 @@
+//! What is measured, in which order; and the goals, which name what they are about.
+
+use crate::corpus::Corpus;
+
+/// Something that is measured with every tool that can do it, several times.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Measurement {
+    pub(crate) id: &'static str,
+    pub(crate) corpus: Corpus,
+    pub(crate) work: Work,
+    /// About how many seconds the first round of all tools takes on two cores, preparation included.
+    pub(crate) round_s: u32,
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// A backup into a new, empty repository.
+    First,
+    /// A backup when nothing has changed.
+    Unchanged,
+    /// A backup when one file of a hundred has new content.
+    Changed,
+    /// A backup of the changed disk image; once, for its growth is the same every time.
+    Growth,
+    /// Restoring the newest backup into an empty folder.
+    Restore,
+    /// From the command until the mount is listed.
+    Ready,
+    /// Something done in a fresh mount.
+    Mounted(InMount),
+}
+
+/// What is done in a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum InMount {
+    /// `find -type f` over everything.
+    Find,
+    /// `ls -lR` over everything.
+    List,
+    /// `grep -rl` in drivers/net.
+    Grep,
+    /// `cp -r` of drivers/net.
+    Copy,
+    /// One large file from its beginning to its end.
+    Sequential,
+    /// 4 KiB here and there in the disk image.
+    RandomReads,
+}
+
+const fn measurement(id: &'static str, corpus: Corpus, work: Work, round_s: u32) -> Measurement {
+    Measurement { id, corpus, work, round_s }
+}
+
+/// All, the ones that matter most first; those of a corpus together, for they share its repositories.
+pub(crate) const MEASUREMENTS: &[Measurement] = &[
+    measurement("first.src", Corpus::Src, Work::First, 85),
+    measurement("unchanged.src", Corpus::Src, Work::Unchanged, 20),
+    measurement("restore.src", Corpus::Src, Work::Restore, 130),
+    measurement("mount.ready.src", Corpus::Src, Work::Ready, 8),
+    measurement("mount.find", Corpus::Src, Work::Mounted(InMount::Find), 30),
+    measurement("mount.list", Corpus::Src, Work::Mounted(InMount::List), 160),
+    measurement("mount.grep", Corpus::Src, Work::Mounted(InMount::Grep), 35),
+    measurement("mount.copy", Corpus::Src, Work::Mounted(InMount::Copy), 40),
+    measurement("first.small", Corpus::Small, Work::First, 125),
+    measurement("unchanged.small", Corpus::Small, Work::Unchanged, 45),
+    measurement("changed.small", Corpus::Small, Work::Changed, 60),
+    measurement("restore.small", Corpus::Small, Work::Restore, 190),
+    measurement("mount.ready.small", Corpus::Small, Work::Ready, 10),
+    measurement("first.vm", Corpus::Vm, Work::First, 75),
+    measurement("growth.vm", Corpus::Vm, Work::Growth, 50),
+    measurement("restore.vm", Corpus::Vm, Work::Restore, 80),
+    measurement("mount.ready.vm", Corpus::Vm, Work::Ready, 8),
+    measurement("mount.random", Corpus::Vm, Work::Mounted(InMount::RandomReads), 55),
+    measurement("first.media", Corpus::Media, Work::First, 80),
+    measurement("restore.media", Corpus::Media, Work::Restore, 80),
+    measurement("mount.ready.media", Corpus::Media, Work::Ready, 8),
+    measurement("mount.sequential", Corpus::Media, Work::Mounted(InMount::Sequential), 20),
+];
+
+/// A line of the tables: what a goal is about.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) id: &'static str,
+    pub(crate) group: &'static str,
+    pub(crate) title: &'static str,
+    /// The measurement whose figures it shows.
+    pub(crate) measurement: &'static str,
+    pub(crate) metric: Metric,
+    /// Which of our ways it is about.
+    pub(crate) ours: &'static str,
+    pub(crate) against: Against,
+    pub(crate) goal: Goal,
+}
+
+/// Which figure of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Metric {
+    /// Seconds.
+    Wall,
+    /// Bytes of the repository.
+    RepositoryBytes,
+    /// Bytes by which it grew.
+    GrowthBytes,
+    /// Peak memory, MiB.
+    PeakMib,
+    /// MB/s.
+    Throughput,
+    /// Reads a second.
+    ReadsPerS,
+}
+
+impl Metric {
+    pub(crate) fn is_better_high(self) -> bool {
+        match self {
+            Self::Throughput | Self::ReadsPerS => true,
+            Self::Wall | Self::RepositoryBytes | Self::GrowthBytes | Self::PeakMib => false,
+        }
+    }
+}
+
+/// Which peers count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Against {
+    Any,
+    /// Those that encrypt.
+    Sealed,
+}
+
+/// What has to be reached.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Goal {
+    /// At most so many times the best peer's figure.
+    AtMost(f64),
+    /// So many times as good as the best peer.
+    TimesBetter(f64),
+    /// At most this, whatever peers do.
+    Below(f64),
+}
+
+/// The groups, in the order of the report.
+pub(crate) const GROUPS: &[&str] = &[FIRST, AGAIN, SIZE, RESTORE, MOUNT, MEMORY];
+const FIRST: &str = "First backup";
+const AGAIN: &str = "Backup again";
+const SIZE: &str = "Size of the repository";
+const RESTORE: &str = "Full restore";
+const MOUNT: &str = "Mount";
+const MEMORY: &str = "Memory";
+
+/// A row about the way through QUIC that counts all peers; the exceptions are spelled out below.
+const fn row(
+    group: &'static str,
+    id: &'static str,
+    title: &'static str,
+    measurement: &'static str,
+    metric: Metric,
+    goal: Goal,
+) -> Row {
+    Row { id, group, title, measurement, metric, ours: "ours", against: Against::Any, goal }
+}
+
+/// Every goal.
+#[rustfmt::skip]
+pub(crate) const ROWS: &[Row] = &[
+    row(FIRST, "first.src", "source tree, through QUIC", "first.src", Metric::Wall, Goal::AtMost(0.6)),
+    row(FIRST, "first.small", "300k small files, through QUIC", "first.small", Metric::Wall, Goal::AtMost(0.55)),
+    row(FIRST, "first.media", "2 GiB incompressible, through QUIC", "first.media", Metric::Wall, Goal::AtMost(1.0)),
+    Row { ours: "ours-folder", ..row(FIRST, "first.media.folder", "2 GiB incompressible, to a folder", "first.media", Metric::Wall, Goal::AtMost(0.65)) },
+    row(FIRST, "first.vm", "2 GiB disk image, through QUIC", "first.vm", Metric::Wall, Goal::AtMost(0.6)),
+    row(AGAIN, "unchanged.src", "nothing changed, source tree", "unchanged.src", Metric::Wall, Goal::AtMost(0.7)),
+    row(AGAIN, "unchanged.small", "nothing changed, 300k small files", "unchanged.small", Metric::Wall, Goal::AtMost(0.7)),
+    Row { against: Against::Sealed, ..row(AGAIN, "changed.small", "1 % of 300k small files changed (peers that encrypt)", "changed.small", Metric::Wall, Goal::AtMost(0.5)) },
+    row(SIZE, "size.src", "source tree", "first.src", Metric::RepositoryBytes, Goal::AtMost(1.05)),
+    row(SIZE, "size.small", "300k small files", "first.small", Metric::RepositoryBytes, Goal::AtMost(1.0)),
+    row(SIZE, "size.vm", "2 GiB disk image", "first.vm", Metric::RepositoryBytes, Goal::AtMost(1.0)),
+    row(SIZE, "growth.vm", "growth after 2 % of the disk image changed", "growth.vm", Metric::GrowthBytes, Goal::AtMost(0.7)),
+    row(RESTORE, "restore.src", "source tree, through QUIC", "restore.src", Metric::Wall, Goal::AtMost(0.8)),
+    row(RESTORE, "restore.small", "300k small files, through QUIC", "restore.small", Metric::Wall, Goal::AtMost(0.8)),
+    row(RESTORE, "restore.media", "2 GiB incompressible, through QUIC", "restore.media", Metric::Wall, Goal::AtMost(0.6)),
+    row(RESTORE, "restore.vm", "2 GiB disk image, through QUIC", "restore.vm", Metric::Wall, Goal::AtMost(0.6)),
+    row(MOUNT, "mount.ready.src", "command to first `ls`, source tree", "mount.ready.src", Metric::Wall, Goal::Below(0.1)),
+    row(MOUNT, "mount.ready.small", "command to first `ls`, 300k small files", "mount.ready.small", Metric::Wall, Goal::Below(0.1)),
+    row(MOUNT, "mount.ready.vm", "command to first `ls`, disk image", "mount.ready.vm", Metric::Wall, Goal::Below(0.1)),
+    row(MOUNT, "mount.ready.media", "command to first `ls`, 2 GiB incompressible", "mount.ready.media", Metric::Wall, Goal::Below(0.1)),
+    row(MOUNT, "mount.find", "`find` over the source tree", "mount.find", Metric::Wall, Goal::TimesBetter(7.0)),
+    row(MOUNT, "mount.list", "`ls -lR` over the source tree", "mount.list", Metric::Wall, Goal::TimesBetter(25.0)),
+    row(MOUNT, "mount.grep", "`grep -r` in drivers/net", "mount.grep", Metric::Wall, Goal::TimesBetter(5.0)),
+    row(MOUNT, "mount.copy", "`cp -r` of drivers/net", "mount.copy", Metric::Wall, Goal::TimesBetter(6.0)),
+    row(MOUNT, "mount.sequential", "sequential read of 256 MiB", "mount.sequential", Metric::Throughput, Goal::TimesBetter(2.5)),
+    row(MOUNT, "mount.random", "random 4 KiB reads in the disk image", "mount.random", Metric::ReadsPerS, Goal::TimesBetter(10.0)),
+    row(MEMORY, "memory.small", "peak of the agent, first backup of 300k small files", "first.small", Metric::PeakMib, Goal::Below(80.0)),
+];
+
+/// The measurements that a comma-separated list of patterns asks for, by their own names or those of rows; `*` stands
+/// for anything.
+pub(crate) fn chosen(patterns: Option<&str>) -> Vec<&'static Measurement> {
+    let patterns: Vec<&str> = patterns.unwrap_or("*").split(',').map(str::trim).collect();
+    let is_chosen = |id: &str| patterns.iter().any(|pattern| matches(pattern, id));
+    let by_row = |id: &str| ROWS.iter().any(|row| row.measurement == id && is_chosen(row.id));
+    MEASUREMENTS.iter().filter(|measurement| is_chosen(measurement.id) || by_row(measurement.id)).collect()
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((start, rest)) => text.strip_prefix(start).is_some_and(|left| {
+            (0..=left.len()).filter(|at| left.is_char_boundary(*at)).any(|at| matches(rest, &left[at..]))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(patterns: &str) -> Vec<&'static str> {
+        chosen(Some(patterns)).iter().map(|measurement| measurement.id).collect()
+    }
+
+    #[test]
+    fn patterns() {
+        assert_eq!(ids("first.src"), ["first.src"]);
+        assert_eq!(ids("*.vm"), ["first.vm", "growth.vm", "restore.vm", "mount.ready.vm"]);
+        assert_eq!(ids("mount.f*,mount.c*"), ["mount.find", "mount.copy"]);
+        assert_eq!(ids("nothing"), Vec::<&str>::new());
+        assert_eq!(chosen(None).len(), MEASUREMENTS.len());
+    }
+
+    #[test]
+    fn rows_name_their_measurement() {
+        assert_eq!(ids("size.small"), ["first.small"]);
+        assert_eq!(ids("memory.*"), ["first.small"]);
+    }
+
+    #[test]
+    fn every_row_can_be_shown_and_every_measurement_is() {
+        for row in ROWS {
+            assert!(MEASUREMENTS.iter().any(|one| one.id == row.measurement), "{}", row.id);
+            assert!(GROUPS.contains(&row.group), "{}", row.id);
+        }
+        for measurement in MEASUREMENTS {
+            assert!(ROWS.iter().any(|row| row.measurement == measurement.id), "{}", measurement.id);
+        }
+    }
+
+    #[test]
+    fn those_of_a_corpus_stand_together() {
+        let mut corpora: Vec<Corpus> = MEASUREMENTS.iter().map(|measurement| measurement.corpus).collect();
+        corpora.dedup();
+        assert_eq!(corpora.len(), 4);
+    }
+}
