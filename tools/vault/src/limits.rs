@@ -6,7 +6,7 @@ pub(crate) const BLOCK: u64 = 4096;
 pub(crate) const PACK_BYTES_MAX: u64 = 1 << 30;
 /// Records of one pack; its footer then has at most 4 MiB.
 pub(crate) const PACK_RECORDS_MAX: usize = 65_536;
-/// Gaps one footer lists; more become one.
+/// Gaps one footer lists; more are left out.
 pub(crate) const FOOTER_GAPS_MAX: usize = 4096;
 /// Content of any record.
 pub(crate) const CONTENT_BYTES_MAX: usize = 5 * 1024 * 1024;

@@ -90,9 +90,9 @@ pub(crate) struct Footer {
 }
 
 impl Footer {
-    /// The content of its record at `offset`. Gaps beyond what a footer lists are merged into the last one.
+    /// The content of its record at `offset`. Gaps beyond what a footer lists are left out.
     pub(crate) fn encode(&self, offset: u64) -> Vec<u8> {
-        let gaps = merged(&self.gaps);
+        let gaps = listed(&self.gaps);
         let length = HEAD_SIZE + self.entries.len() * ENTRY_SIZE + gaps.len() * GAP_SIZE + TRAILER_SIZE;
         let mut bytes = Vec::with_capacity(length);
         bytes.extend(self.start.to_le_bytes());
@@ -219,19 +219,16 @@ fn decode_gap(fields: &mut Fields<'_>) -> Option<Gap> {
     })
 }
 
-/// No more gaps than a footer lists. A merged one counts as damaged: it may hold records.
-fn merged(gaps: &[Gap]) -> Vec<Gap> {
+/// No more gaps than a footer lists, those of damage before others. What is between records and not listed holds no record either.
+fn listed(gaps: &[Gap]) -> Vec<Gap> {
+    let mut listed = gaps.to_vec();
     if gaps.len() <= FOOTER_GAPS_MAX {
-        return gaps.to_vec();
+        return listed;
     }
-    let mut kept = gaps[..FOOTER_GAPS_MAX - 1].to_vec();
-    let (first, last) = (gaps[FOOTER_GAPS_MAX - 1], gaps[gaps.len() - 1]);
-    kept.push(Gap {
-        offset: first.offset,
-        length: last.offset + last.length - first.offset,
-        reason: GapReason::Damaged,
-    });
-    kept
+    listed.sort_by_key(|gap| gap.reason != GapReason::Damaged);
+    listed.truncate(FOOTER_GAPS_MAX);
+    listed.sort_unstable_by_key(|gap| gap.offset);
+    listed
 }
 
 /// Bytes at the end of a pack that lead to its footer.
@@ -289,17 +286,31 @@ mod tests {
         }
     }
 
+    /// More gaps were once merged into one, which lay over the records between them: nobody could read that footer.
     #[test]
-    fn gaps_beyond_the_limit_become_one() {
-        let gap = |n: u64| Gap { offset: 4096 + n * 10, length: 5, reason: GapReason::Torn };
+    fn gaps_beyond_the_limit_are_left_out() {
+        let step = 1000;
+        let reason = |n| if n % 100 == 99 { GapReason::Damaged } else { GapReason::Torn };
+        let gap = |n: u64| Gap { offset: 4096 + n * step, length: 5, reason: reason(n) };
         let gaps: Vec<_> = (0..FOOTER_GAPS_MAX as u64 + 100).map(gap).collect();
-        let end = 4096 + 10 * gaps.len() as u64;
+        let end = 4096 + step * gaps.len() as u64;
+        let entry = Entry {
+            id: ObjectId::ZERO,
+            account: AccountNumber::VAULT,
+            sequence: Sequence(1),
+            offset: end as u32 - 50 * step as u32 + 100,
+            length: 100,
+            references: 0,
+            kind: RecordKind::Object(backstore_protocol::object::ObjectKind::Data),
+            level: 0,
+            flags: Flags::default(),
+        };
         let footer =
-            Footer { start: 4096, previous: None, state: FooterState::Sealed, entries: vec![], gaps };
+            Footer { start: 4096, previous: None, state: FooterState::Sealed, entries: vec![entry], gaps };
         let stored = Footer::decode(&footer.encode(end), end).expect("decodable");
-        assert_eq!(stored.gaps.len(), FOOTER_GAPS_MAX);
-        let last = stored.gaps[FOOTER_GAPS_MAX - 1];
-        assert_eq!((last.offset + last.length, last.reason), (end - 5, GapReason::Damaged));
+        assert_eq!((stored.gaps.len(), &stored.entries), (FOOTER_GAPS_MAX, &footer.entries));
+        let damaged = |gaps: &[Gap]| gaps.iter().filter(|gap| gap.reason == GapReason::Damaged).count();
+        assert_eq!(damaged(&stored.gaps), damaged(&footer.gaps));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod faults;
 mod folder;
+mod golden;
 mod index_damage;
 mod model;
 mod world;
