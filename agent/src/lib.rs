@@ -7,4 +7,5 @@ pub mod backup;
 pub mod cli;
 pub mod enrol;
 pub mod home;
+pub mod mount;
 pub mod scan;

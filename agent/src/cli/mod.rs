@@ -5,10 +5,12 @@ mod destination;
 mod error;
 mod init;
 mod login;
+mod mount;
 mod progress;
 mod set;
 mod status;
 mod text;
+mod umount;
 
 use std::sync::Arc;
 
@@ -41,6 +43,8 @@ enum Command {
     Set(set::SetArgs),
     Backup(backup::BackupArgs),
     Status(status::StatusArgs),
+    Mount(mount::MountArgs),
+    Umount(umount::UmountArgs),
 }
 
 /// What every command has.
@@ -97,6 +101,8 @@ impl Command {
             Self::Set(args) => set::run(args, context),
             Self::Backup(args) => backup::run(&args, context),
             Self::Status(args) => status::run(&args, context),
+            Self::Mount(args) => mount::run(&args, context),
+            Self::Umount(args) => umount::run(&args, context),
         }
     }
 }
