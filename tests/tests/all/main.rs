@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod kills;
+mod mount;
 
 use backstore_tests::Programs;
 
