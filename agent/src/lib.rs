@@ -8,6 +8,7 @@ pub mod cached;
 pub mod cli;
 pub mod enrol;
 pub mod home;
+pub mod mount;
 pub mod reading;
 pub mod scan;
 pub mod trial;

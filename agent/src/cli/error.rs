@@ -3,11 +3,13 @@
 use backstore_platform::lock::LockError;
 use backstore_protocol::store::{Refusal, StoreError};
 use backstore_vault::VaultError;
+use backstore_vfs::host::MountError;
 
 use crate::archive::ArchiveError;
 use crate::backup::BackupError;
 use crate::enrol::{EnrolError, PasswordError};
 use crate::home::{ConfigError, HomeError};
+use crate::mount::MountProblem;
 use crate::reading::ReadingError;
 
 /// The program's exit codes.
@@ -53,6 +55,9 @@ pub enum CliError {
     /// A backup.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// Mounting or unmounting.
+    #[error(transparent)]
+    Mount(#[from] MountProblem),
     /// A vault.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -101,6 +106,7 @@ impl CliError {
             Self::Enrol(error) => exit_of_enrol(error),
             Self::Archive(error) => exit_of_archive(error),
             Self::Backup(error) => exit_of_backup(error),
+            Self::Mount(error) => exit_of_mount(error),
             Self::Vault(error) => exit_of_vault(error),
             Self::Reading(error) => exit_of_reading(error),
             Self::OutputClosed => Exit::Complete,
@@ -112,7 +118,8 @@ impl CliError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Home(HomeError::NotEnrolled)
-            | Self::Archive(ArchiveError::Home(HomeError::NotEnrolled)) => Some(
+            | Self::Archive(ArchiveError::Home(HomeError::NotEnrolled))
+            | Self::Mount(MountProblem::Archive(ArchiveError::Home(HomeError::NotEnrolled))) => Some(
                 "say `backstore login URL` with an invitation, or `backstore init FOLDER` and `backstore login FOLDER` for a disk",
             ),
             Self::Enrol(EnrolError::AlreadyEnrolled { .. }) => {
@@ -125,10 +132,15 @@ impl CliError {
             | Self::Vault(VaultError::FolderMissing { .. }) => {
                 Some("is the disk connected and mounted? It is never made anew by itself")
             }
-            Self::Archive(ArchiveError::Empty) => Some("say `backstore backup`"),
             Self::Reading(ReadingError::NoSuchVersion { .. }) => Some("`backstore snapshots` lists them"),
             Self::Reading(ReadingError::NoSuchPath { .. }) => {
                 Some("`backstore versions PATH` shows whether another version has it")
+            }
+            Self::Archive(ArchiveError::Empty) | Self::Mount(MountProblem::Archive(ArchiveError::Empty)) => {
+                Some("say `backstore backup`")
+            }
+            Self::Mount(MountProblem::Mount(MountError::Busy { .. })) => {
+                Some("end what uses it, or say `backstore umount --force`")
             }
             Self::Config(ConfigError::NoSuchSet { .. }) => {
                 Some("`backstore set list` shows the sets there are")
@@ -143,6 +155,7 @@ impl CliError {
             | Self::Enrol(_)
             | Self::Archive(_)
             | Self::Backup(_)
+            | Self::Mount(_)
             | Self::Vault(_)
             | Self::Reading(_)
             | Self::OutputClosed
@@ -214,6 +227,30 @@ fn exit_of_backup(error: &BackupError) -> Exit {
         | BackupError::Chunker(_)
         | BackupError::Threads(_)
         | BackupError::ThreadsEnded => Exit::Failed,
+    }
+}
+
+fn exit_of_mount(error: &MountProblem) -> Exit {
+    match error {
+        MountProblem::Archive(error) => exit_of_archive(error),
+        MountProblem::Home(error) => exit_of_home(error),
+        MountProblem::Mount(MountError::AlreadyMounted { .. }) => Exit::Locked,
+        MountProblem::Mount(
+            MountError::NoHost { .. }
+            | MountError::NoDevice
+            | MountError::DeviceForbidden(_)
+            | MountError::NoFusermount
+            | MountError::PointMissing { .. }
+            | MountError::PointNotDirectory { .. }
+            | MountError::PointNotEmpty { .. }
+            | MountError::PointUnusable { .. }
+            | MountError::Refused { .. }
+            | MountError::NotMounted { .. }
+            | MountError::Busy { .. }
+            | MountError::Unmount { .. }
+            | MountError::Thread(_),
+        )
+        | MountProblem::Io { .. } => Exit::Failed,
     }
 }
 

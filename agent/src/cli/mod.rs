@@ -12,6 +12,7 @@ mod init;
 mod login;
 mod ls;
 mod meter;
+mod mount;
 mod output;
 mod progress;
 mod set;
@@ -19,6 +20,7 @@ mod snapshots;
 mod status;
 mod text;
 mod trial;
+mod umount;
 mod verify;
 mod versions;
 
@@ -61,6 +63,8 @@ enum Command {
     Dump(dump::DumpArgs),
     Diff(diff::DiffArgs),
     Verify(verify::VerifyArgs),
+    Mount(mount::MountArgs),
+    Umount(umount::UmountArgs),
 }
 
 /// What every command has.
@@ -125,6 +129,8 @@ impl Command {
             Self::Dump(args) => dump::run(&args, context),
             Self::Diff(args) => diff::run(&args, context),
             Self::Verify(args) => verify::run(&args, context),
+            Self::Mount(args) => mount::run(&args, context),
+            Self::Umount(args) => umount::run(&args, context),
         }
     }
 }

@@ -5,6 +5,7 @@ mod bad_input;
 mod damage;
 mod invitation;
 mod kills;
+mod mount;
 mod sources;
 
 use backstore_tests::Programs;

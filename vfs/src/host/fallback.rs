@@ -1,10 +1,10 @@
 //! Systems without a host: mounting fails, and says so.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{MountError, MountOptions, Requests, Unmounted};
-use crate::model::{Snapshots, Version};
+use crate::model::{Owner, Snapshots, Version};
 
 /// A mounted folder. There is none on this system.
 #[derive(Debug)]
@@ -12,6 +12,16 @@ pub enum MountHandle {}
 
 /// Fails: there is no host for this system yet.
 pub fn mount(_: Arc<Snapshots>, _: &Path, _: &MountOptions) -> Result<MountHandle, MountError> {
+    Err(MountError::NoHost { system: std::env::consts::OS })
+}
+
+/// Who this process acts as, where users have numbers.
+pub fn this_user() -> Owner {
+    Owner::default()
+}
+
+/// Fails: there is no host for this system yet.
+pub fn take_away(_: &Path, _: bool) -> Result<PathBuf, MountError> {
     Err(MountError::NoHost { system: std::env::consts::OS })
 }
 

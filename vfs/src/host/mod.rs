@@ -11,9 +11,9 @@ mod fallback;
 mod linux;
 
 #[cfg(not(target_os = "linux"))]
-pub use fallback::{MountHandle, mount};
+pub use fallback::{MountHandle, mount, take_away, this_user};
 #[cfg(target_os = "linux")]
-pub use linux::{MountHandle, mount};
+pub use linux::{MountHandle, mount, take_away, this_user};
 
 #[cfg(all(target_os = "linux", any(test, feature = "test-archive")))]
 pub use linux::add_folder;
@@ -76,6 +76,32 @@ pub enum Unmounted {
     Detached,
 }
 
+/// A process that uses a mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountUser {
+    /// Its process id.
+    pub pid: u32,
+    /// What it is called.
+    pub name: String,
+    /// What it uses: its working directory or a file, seen from it.
+    pub path: PathBuf,
+}
+
+/// Users of a mount that are named in a message.
+const USERS_NAMED_MAX: usize = 5;
+
+fn users_text(users: &[MountUser]) -> String {
+    let mut text = String::new();
+    for user in users.iter().take(USERS_NAMED_MAX) {
+        let separator = if text.is_empty() { " by " } else { ", " };
+        text.push_str(&format!("{separator}{} ({}): {}", user.name, user.pid, user.path.display()));
+    }
+    if users.len() > USERS_NAMED_MAX {
+        text.push_str(&format!(" and {} more", users.len() - USERS_NAMED_MAX));
+    }
+    text
+}
+
 /// Why a folder could not be mounted or unmounted.
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
@@ -135,6 +161,20 @@ pub enum MountError {
         path: PathBuf,
         /// What it said.
         source: io::Error,
+    },
+    /// No archive is mounted there.
+    #[error("no BackStore archive is mounted at {}", path.display())]
+    NotMounted {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Somebody uses the mount.
+    #[error("{} is in use{}", path.display(), users_text(users))]
+    Busy {
+        /// Where.
+        path: PathBuf,
+        /// The processes that do, as far as they can be seen.
+        users: Vec<MountUser>,
     },
     /// The mount could not be taken away.
     #[error("cannot unmount {}: {detail}", path.display())]

@@ -14,6 +14,7 @@ mod requests;
 mod system;
 #[cfg(test)]
 mod tests;
+mod users;
 mod workers;
 
 use std::ffi::OsStr;
@@ -29,7 +30,7 @@ use fuser::{INodeNo, Notifier, Session};
 pub use folder::add_folder;
 
 use super::{MountError, MountOptions, Requests, Unmounted};
-use crate::model::{Snapshots, Version};
+use crate::model::{Owner, Snapshots, Version};
 use crate::sync::{lock, wait, wait_while};
 use filesystem::FuseFilesystem;
 use requests::RequestCounts;
@@ -75,6 +76,27 @@ pub fn mount(model: Arc<Snapshots>, path: &Path, options: &MountOptions) -> Resu
     })?;
     system::read_further_ahead(device);
     Ok(MountHandle { model, path, device, notifier, requests, session })
+}
+
+/// Who this process acts as.
+pub fn this_user() -> Owner {
+    Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+}
+
+/// Takes away what any process mounted at `path`, which ends that process's mount; gives the mount point's path without links. One that
+/// is in use is an error, unless `even_in_use`: then it is detached. A mount whose process is gone is always taken away.
+///
+/// # Errors
+///
+/// [`MountError::NotMounted`] if nothing of ours is mounted there, [`MountError::Busy`], or what the system says.
+pub fn take_away(path: &Path, even_in_use: bool) -> Result<PathBuf, MountError> {
+    let path = mount_point::of_mounted(path)?;
+    if even_in_use || mount_point::is_dead(&path) {
+        system::detach(&path)?;
+    } else if system::unmount_unused(&path)? == system::Use::Busy {
+        return Err(MountError::Busy { users: users::of(&path), path });
+    }
+    Ok(path)
 }
 
 /// Serves requests until the mount ends.

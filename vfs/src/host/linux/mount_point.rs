@@ -15,16 +15,8 @@ pub(super) const SOURCE: &str = "backstore";
 
 /// The absolute path of a mount point that can be used. A dead mount of ours is taken away first.
 pub(super) fn prepare(point: &Path, allow_nonempty: bool) -> Result<PathBuf, MountError> {
+    let resolved = resolve(point)?;
     let unusable = |source| MountError::PointUnusable { path: point.to_owned(), source };
-    // The directory above is resolved; the mount point itself may be dead and cannot be.
-    let point = path::absolute(point).map_err(unusable)?;
-    let resolved = match (point.parent(), point.file_name()) {
-        (Some(parent), Some(name)) => match fs::canonicalize(parent) {
-            Ok(parent) => parent.join(name),
-            Err(source) => return Err(missing_or(&point, source)),
-        },
-        (_, _) => fs::canonicalize(&point).map_err(unusable)?,
-    };
     if is_ours(&resolved).map_err(unusable)? {
         if !is_dead(&resolved) {
             return Err(MountError::AlreadyMounted { path: resolved });
@@ -32,7 +24,7 @@ pub(super) fn prepare(point: &Path, allow_nonempty: bool) -> Result<PathBuf, Mou
         tracing::info!(path = %resolved.display(), "a dead mount is taken away");
         system::detach(&resolved)?;
     }
-    let resolved = fs::canonicalize(&resolved).map_err(|source| missing_or(&point, source))?;
+    let resolved = fs::canonicalize(&resolved).map_err(|source| missing_or(point, source))?;
     if !resolved.is_dir() {
         return Err(MountError::PointNotDirectory { path: resolved });
     }
@@ -41,6 +33,35 @@ pub(super) fn prepare(point: &Path, allow_nonempty: bool) -> Result<PathBuf, Mou
         return Err(MountError::PointNotEmpty { path: resolved });
     }
     Ok(resolved)
+}
+
+/// The path without links of a mount point that an archive is mounted at, dead or alive.
+pub(super) fn of_mounted(point: &Path) -> Result<PathBuf, MountError> {
+    let resolved = match resolve(point) {
+        Err(MountError::PointMissing { path }) => return Err(MountError::NotMounted { path }),
+        resolved => resolved?,
+    };
+    match is_ours(&resolved) {
+        Ok(true) => Ok(resolved),
+        Ok(false) => Err(MountError::NotMounted { path: resolved }),
+        Err(source) => Err(MountError::PointUnusable { path: resolved, source }),
+    }
+}
+
+/// A mount point's absolute path without links.
+fn resolve(point: &Path) -> Result<PathBuf, MountError> {
+    let unusable = |source| MountError::PointUnusable { path: point.to_owned(), source };
+    let point = path::absolute(point).map_err(unusable)?;
+    // The directory above is resolved; the mount point itself may be dead and cannot be. A link to it can be read.
+    let point =
+        fs::read_link(&point).map(|target| point.parent().unwrap_or(&point).join(target)).unwrap_or(point);
+    match (point.parent(), point.file_name()) {
+        (Some(parent), Some(name)) => match fs::canonicalize(parent) {
+            Ok(parent) => Ok(parent.join(name)),
+            Err(source) => Err(missing_or(&point, source)),
+        },
+        (_, _) => fs::canonicalize(&point).map_err(unusable),
+    }
 }
 
 fn missing_or(path: &Path, source: io::Error) -> MountError {
@@ -53,7 +74,7 @@ fn missing_or(path: &Path, source: io::Error) -> MountError {
 }
 
 /// Whether the process that served the mount is gone. Attributes would not tell: the kernel keeps them.
-fn is_dead(path: &Path) -> bool {
+pub(super) fn is_dead(path: &Path) -> bool {
     matches!(rustix::fs::statfs(path), Err(Errno::NOTCONN | Errno::CONNABORTED))
 }
 

@@ -99,6 +99,29 @@ pub(super) fn unmount(path: &Path) -> Result<(), MountError> {
     }
 }
 
+/// Whether a mount stands in its own way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// It was taken away.
+    Unused,
+    /// Somebody uses it, and it is still there.
+    Busy,
+}
+
+/// Takes a mount away unless it is in use.
+pub(super) fn unmount_unused(path: &Path) -> Result<Use, MountError> {
+    match rustix::mount::unmount(path, UnmountFlags::NOFOLLOW) {
+        Ok(()) => Ok(Use::Unused),
+        Err(Errno::BUSY) => Ok(Use::Busy),
+        Err(Errno::PERM) => match help(path, &["-u"]) {
+            Ok(()) => Ok(Use::Unused),
+            Err(MountError::Unmount { detail, .. }) if detail.contains("busy") => Ok(Use::Busy),
+            Err(error) => Err(error),
+        },
+        Err(errno) => Err(failed(path, io::Error::from(errno).to_string())),
+    }
+}
+
 /// Takes a mount out of the file tree, whoever uses it.
 pub(super) fn detach(path: &Path) -> Result<(), MountError> {
     match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {

@@ -21,7 +21,6 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::Owner;
 use crate::objects::{ObjectReader, ReaderOptions};
 use crate::random_tree::noise;
 use crate::test_archive::{MemorySource, Part, TestArchive};

@@ -1,0 +1,200 @@
+//! Every version of a backup set as one folder, served from its start to its end.
+//!
+//! [`serve`] mounts and returns when the folder answers; [`Serving::until_unmounted`] stays with it. `versions` decides what is shown and
+//! follows what is new, `folder` notices what other processes write to a vault in a folder, `record` remembers what is mounted, so
+//! that [`unmount`] can clear up after a process that was killed.
+
+mod folder;
+mod record;
+mod versions;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, io, thread};
+
+use backstore_platform::machine::Machine;
+use backstore_vfs::host::{self, MountError, MountHandle, MountOptions, Unmounted};
+use backstore_vfs::model::Snapshots;
+use backstore_vfs::objects::ObjectReader;
+
+use crate::archive::{Archive, ArchiveError, ArchiveOptions};
+use crate::home::{Home, HomeError};
+use folder::FollowedFolder;
+use record::{Record, Records};
+use versions::Versions;
+
+/// What is to be mounted, and how.
+#[derive(Debug, Clone)]
+pub struct MountRequest {
+    /// Where: an absolute path. Made if it is missing, and then removed again when the mount ends.
+    pub point: PathBuf,
+    /// Which backup set; the only one without.
+    pub set: Option<String>,
+    /// How.
+    pub options: MountOptions,
+}
+
+/// Why an archive could not be mounted or unmounted.
+#[derive(Debug, thiserror::Error)]
+pub enum MountProblem {
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The mount.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// The agent's own files.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// A system call failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was to be done.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A folder that is being served.
+pub struct Serving {
+    handle: Arc<MountHandle>,
+    /// Removed with the mount.
+    record: Record,
+    /// What people are told.
+    pub text: String,
+}
+
+/// The means to end a mount from elsewhere.
+#[derive(Clone)]
+pub struct Stopper(Arc<MountHandle>);
+
+/// Mounts a set of this account's archive. The newest page of its versions is there at once, older ones come while it is used.
+///
+/// # Errors
+///
+/// [`MountProblem`]; nothing is left mounted then, and a folder that was made is gone again.
+pub fn serve(
+    home: &Home,
+    machine: &Arc<dyn Machine>,
+    request: &MountRequest,
+) -> Result<Serving, MountProblem> {
+    let records = Records::new(home);
+    let was_made = make_point(&request.point)?;
+    let served = start(home, machine, request, &records, was_made);
+    if served.is_err() && was_made {
+        // It is empty, or somebody put something there and keeps it.
+        let _ = fs::remove_dir(&request.point);
+    }
+    served
+}
+
+fn start(
+    home: &Home,
+    machine: &Arc<dyn Machine>,
+    request: &MountRequest,
+    records: &Records,
+    was_made: bool,
+) -> Result<Serving, MountProblem> {
+    let options = ArchiveOptions::read();
+    let mut archive = Archive::open(home, machine, &options)?;
+    if let Some(path) = &archive.folder {
+        let (home, machine, again) = (home.clone(), Arc::clone(machine), options.clone());
+        let open = move || Ok(Archive::open(&home, &machine, &again)?.source);
+        let followed = FollowedFolder::new(path, Arc::clone(&archive.source), Box::new(open));
+        archive.source = Arc::new(followed);
+        archive.reader =
+            ObjectReader::new(Arc::clone(&archive.source), (*archive.keys).clone(), &options.reader)
+                .map_err(ArchiveError::Threads)?;
+    }
+    let summary = archive.lineage(request.set.as_deref(), None)?;
+    let model = Snapshots::new(&archive.reader, host::this_user()).map_err(ArchiveError::Threads)?;
+    let model = Arc::new(model);
+    let reopen = {
+        let (home, machine) = (home.clone(), Arc::clone(machine));
+        move || Archive::open(&home, &machine, &options)
+    };
+    let mut versions = Versions::new(archive, &summary, Box::new(reopen));
+    model.set_versions(versions.first_page()?);
+    let handle = Arc::new(host::mount(Arc::clone(&model), &request.point, &request.options)?);
+    let point = handle.mount_point().to_owned();
+    let answers = fs::read_dir(&point).and_then(|mut names| names.next().transpose());
+    answers.map_err(|source| MountProblem::Io { action: "list", path: point.clone(), source })?;
+    let shown = Arc::clone(&handle);
+    let followed = thread::Builder::new().name("versions".into());
+    followed
+        .spawn(move || versions.follow(&|newer| shown.set_versions(newer)))
+        .map_err(ArchiveError::Threads)?;
+    let count = summary.info.snapshots;
+    let text = format!(
+        "BACKSTORE mounted at {}: {count} {} of set {}; newest {}; say backstore umount {}",
+        point.display(),
+        if count == 1 { "version" } else { "versions" },
+        summary.head.body.set,
+        model.version_names().first().map_or("none", String::as_str),
+        point.display()
+    );
+    let record = records.add(&point, was_made, &text)?;
+    Ok(Serving { handle, record, text })
+}
+
+/// Makes the mount point if there is nothing; whether it did.
+fn make_point(point: &Path) -> Result<bool, MountProblem> {
+    match fs::create_dir(point) {
+        Ok(()) => Ok(true),
+        // Whether it can be used is looked at later: a dead mount cannot even be looked at.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(source) => Err(MountProblem::Io { action: "make", path: point.to_owned(), source }),
+    }
+}
+
+impl Serving {
+    /// Something to end it with.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.handle))
+    }
+
+    /// Waits until the folder is unmounted, by whomever, and removes what was made for it.
+    pub fn until_unmounted(self) {
+        self.handle.wait();
+        self.record.clear();
+    }
+}
+
+impl Stopper {
+    /// Takes the folder away; whether nobody uses it any more.
+    pub fn stop(&self) -> bool {
+        match self.0.unmount() {
+            Ok(Unmounted::Clean) => true,
+            Ok(Unmounted::Detached) => false,
+            Err(error) => {
+                tracing::warn!(%error, "the folder stays mounted");
+                false
+            }
+        }
+    }
+}
+
+/// What people are told of the mount that a process of this home serves.
+pub fn text_of(home: &Home, pid: u32) -> Option<String> {
+    Records::new(home).text_of(pid)
+}
+
+/// How long the serving process is waited for once its mount is gone.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Takes away what is mounted at `point`, also after its process was killed; gives the path without links.
+///
+/// # Errors
+///
+/// [`MountError::NotMounted`], or [`MountError::Busy`] unless `even_in_use`.
+pub fn unmount(home: &Home, point: &Path, even_in_use: bool) -> Result<PathBuf, MountProblem> {
+    let point = host::take_away(point, even_in_use)?;
+    // Who uses a detached mount may go on for long.
+    let patience = if even_in_use { Duration::ZERO } else { END_PATIENCE };
+    Records::new(home).clear(&point, patience);
+    Ok(point)
+}

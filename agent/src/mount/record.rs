@@ -1,0 +1,176 @@
+//! What is mounted: one small file for each mount, held by a lock while its process lives.
+//!
+//! The mount table of the system is the truth; this only tells which folders were made for a mount, so that whoever ends it,
+//! or finds it dead, can remove them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use backstore_platform::lock::Lock;
+use backstore_platform::private_file::{make_private_directory, replace};
+use serde::{Deserialize, Serialize};
+
+use crate::home::{Home, HomeError};
+
+/// All records of one home.
+pub(super) struct Records {
+    folder: PathBuf,
+}
+
+/// `state/mounts/PID.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Content {
+    /// The mount point, as the hexadecimal digits of its bytes: paths need not be text.
+    point: String,
+    /// The folder was made for the mount.
+    made: bool,
+    /// What people are told of it.
+    text: String,
+}
+
+/// The record of a mount of this process.
+pub(super) struct Record {
+    path: PathBuf,
+    point: PathBuf,
+    content: Content,
+    _lock: Option<Lock>,
+}
+
+/// Between two looks at whether a process has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+impl Records {
+    pub(super) fn new(home: &Home) -> Self {
+        Self { folder: home.state_path("mounts") }
+    }
+
+    /// Remembers a mount of this process. What a process that was killed left of this point is taken over.
+    pub(super) fn add(&self, point: &Path, was_made: bool, text: &str) -> Result<Record, HomeError> {
+        make_private_directory(&self.folder)?;
+        let left = self.take_dead(point);
+        let made = was_made || left.iter().any(|left| left.made);
+        let content = Content { point: digits(point), made, text: text.to_owned() };
+        let path = self.folder.join(format!("{}.json", std::process::id()));
+        let unusable = |problem: String| HomeError::Unusable { path: path.clone(), problem };
+        let text = serde_json::to_vec(&content).map_err(|error| unusable(error.to_string()))?;
+        let lock =
+            Lock::acquire(&path.with_extension("lock")).map_err(|error| unusable(error.to_string()))?;
+        // After a power cut nothing is mounted.
+        let _durability = replace(&path, &text)?;
+        Ok(Record { path, point: point.to_owned(), content, _lock: Some(lock) })
+    }
+
+    /// What people are told of the mount of a process.
+    pub(super) fn text_of(&self, pid: u32) -> Option<String> {
+        let text = fs::read(self.folder.join(format!("{pid}.json"))).ok()?;
+        serde_json::from_slice(&text).ok().map(|content: Content| content.text)
+    }
+
+    /// Clears what is left of a mount that was taken away, as soon as its process has ended or `patience` has.
+    pub(super) fn clear(&self, point: &Path, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while self.of(point).any(|(path, _)| is_held(&path)) && Instant::now() < deadline {
+            thread::sleep(LOOK_EVERY);
+        }
+        if self.take_dead(point).iter().any(|left| left.made) {
+            remove_point(point);
+        }
+    }
+
+    /// Removes the records of a point whose processes are gone.
+    fn take_dead(&self, point: &Path) -> Vec<Content> {
+        let dead: Vec<_> = self.of(point).filter(|(path, _)| !is_held(path)).collect();
+        dead.into_iter()
+            .map(|(path, content)| {
+                remove_files(&path);
+                content
+            })
+            .collect()
+    }
+
+    /// The records of a point.
+    fn of(&self, point: &Path) -> impl Iterator<Item = (PathBuf, Content)> {
+        let digits = digits(point);
+        let files = fs::read_dir(&self.folder).into_iter().flatten();
+        let paths = files.filter_map(|entry| Some(entry.ok()?.path()));
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).filter_map(
+            move |path| {
+                let content: Content = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+                (content.point == digits).then_some((path, content))
+            },
+        )
+    }
+}
+
+impl Record {
+    /// The mount is gone: removes the folder that was made for it, and the record.
+    pub(super) fn clear(self) {
+        if self.content.made {
+            remove_point(&self.point);
+        }
+        remove_files(&self.path);
+    }
+}
+
+/// Whether the process of a record lives.
+fn is_held(record: &Path) -> bool {
+    Lock::acquire(&record.with_extension("lock")).is_err()
+}
+
+fn remove_files(record: &Path) {
+    // What stays is found dead by the next mount there.
+    let _ = fs::remove_file(record);
+    let _ = fs::remove_file(record.with_extension("lock"));
+}
+
+fn remove_point(point: &Path) {
+    if let Err(error) = fs::remove_dir(point) {
+        tracing::debug!(%error, "the mount point stays");
+    }
+}
+
+fn digits(path: &Path) -> String {
+    path.as_os_str().as_encoded_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_is_cleared_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::new(&Home::at(folder.path()));
+        let point = folder.path().join("a point");
+        fs::create_dir(&point).unwrap();
+        let mut killed = records.add(&point, true, "text").unwrap();
+        assert_eq!(records.of(&point).count(), 1);
+        assert_eq!(records.text_of(std::process::id()).as_deref(), Some("text"));
+        assert!(records.take_dead(&point).is_empty(), "it lives");
+        records.clear(&point, Duration::ZERO);
+        assert!(point.exists(), "it lives");
+        // The system takes the locks of a process away with it.
+        killed._lock = None;
+        let next = records.add(&point, false, "").unwrap();
+        assert!(next.content.made, "the folder was made for the one that was killed");
+        next.clear();
+        assert!(!point.exists());
+        assert_eq!(fs::read_dir(&records.folder).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn folders_of_others_and_full_ones_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::new(&Home::at(folder.path()));
+        let point = folder.path().join("point");
+        fs::create_dir(&point).unwrap();
+        records.add(&point, false, "").unwrap().clear();
+        assert!(point.exists());
+        fs::write(point.join("file"), b"x").unwrap();
+        records.add(&point, true, "text").unwrap().clear();
+        assert!(point.join("file").exists());
+    }
+}

@@ -1,0 +1,132 @@
+//! Mounting: from the command to the end of the process in the background. Needs FUSE; without it these are skipped, loudly.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use backstore_tests::computer::Computer;
+use backstore_tests::{World, files_below, skipped, tree};
+
+use crate::PROGRAMS;
+
+/// A computer whose set was backed up once, and a folder to mount at that is not there yet.
+fn backed_up(test: &str) -> Option<(World, Computer, PathBuf)> {
+    if let Err(error) = File::options().read(true).write(true).open("/dev/fuse") {
+        skipped(test, &format!("/dev/fuse: {error}"));
+        return None;
+    }
+    let world = World::new(PROGRAMS);
+    let computer = Computer::new(&world, "home");
+    computer.enrol_with_folder(&world.path("vault"));
+    tree::example(&world.folder("data"));
+    computer.add_set("docs", &world.path("data"));
+    computer.backup();
+    let point = world.path("mounted");
+    Some((world, computer, point))
+}
+
+/// The versions that a mount lists.
+fn versions(point: &Path) -> Vec<PathBuf> {
+    let names = fs::read_dir(point).unwrap().map(|entry| entry.unwrap().path());
+    let mut versions: Vec<_> = names.filter(|path| !path.ends_with("latest")).collect();
+    versions.sort();
+    versions
+}
+
+/// What a version shows is what was backed up.
+#[track_caller]
+fn equals(version: &Path, data: &Path) {
+    let shown = version.join(data.strip_prefix("/").unwrap());
+    let below = |folder: &Path| {
+        let files = files_below(folder).into_iter();
+        files.map(|file| file.strip_prefix(folder).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(below(&shown), below(data));
+    for file in below(data) {
+        if data.join(&file).is_symlink() {
+            assert_eq!(fs::read_link(shown.join(&file)).unwrap(), fs::read_link(data.join(&file)).unwrap());
+        } else if data.join(&file).is_file() {
+            assert_eq!(fs::read(shown.join(&file)).unwrap(), fs::read(data.join(&file)).unwrap(), "{file:?}");
+        }
+    }
+}
+
+fn mount(computer: &Computer, point: &Path) {
+    computer.run([Path::new("mount"), point]).says(0, &["mounted at", "set docs", "backstore umount"]);
+}
+
+/// The process that serves the only mount.
+fn server_of(computer: &Computer) -> String {
+    let records = files_below(&computer.home.join("state/mounts"));
+    let record = records.iter().find(|file| file.extension().is_some_and(|end| end == "json")).unwrap();
+    record.file_stem().unwrap().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_mount_shows_every_version_and_new_ones_come_by_themselves() {
+    let test = "a_mount_shows_every_version_and_new_ones_come_by_themselves";
+    let Some((world, computer, point)) = backed_up(test) else { return };
+    mount(&computer, &point);
+    equals(&point.join("latest"), &world.path("data"));
+    computer.run([Path::new("mount"), &point]).says(11, &["already"]);
+    fs::write(world.path("data").join("new"), b"new").unwrap();
+    computer.backup();
+    while versions(&point).len() < 2 {
+        std::thread::yield_now();
+    }
+    equals(&versions(&point)[1], &world.path("data"));
+    assert!(!versions(&point)[0].join(world.path("data").strip_prefix("/").unwrap()).join("new").exists());
+    computer.run([Path::new("umount"), &point]).says(0, &["unmounted"]);
+    assert!(!point.exists(), "it was made for the mount");
+    assert!(files_below(&computer.home.join("state/mounts")).is_empty());
+}
+
+#[test]
+fn who_uses_a_mount_is_named() {
+    let Some((world, computer, point)) = backed_up("who_uses_a_mount_is_named") else { return };
+    fs::create_dir(&point).unwrap();
+    mount(&computer, &point);
+    let data = point.join("latest").join(world.path("data").strip_prefix("/").unwrap());
+    let file = File::open(&files_below(&data)[0]).unwrap();
+    let pid = std::process::id().to_string();
+    computer.run([Path::new("umount"), &point]).says(1, &["in use", &pid, "--force"]);
+    drop(file);
+    computer.run([Path::new("umount"), &point]).ends(0);
+    assert!(point.exists(), "it was there before");
+    computer.run([Path::new("umount"), &point]).says(1, &["no BackStore archive"]);
+}
+
+#[test]
+fn a_killed_mount_is_mounted_again_or_cleared_away() {
+    let Some((world, computer, point)) = backed_up("a_killed_mount_is_mounted_again_or_cleared_away") else {
+        return;
+    };
+    let kill = || {
+        let pid = server_of(&computer);
+        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        while fs::read_dir(&point).is_ok() {
+            std::thread::yield_now();
+        }
+    };
+    mount(&computer, &point);
+    kill();
+    mount(&computer, &point);
+    equals(&point.join("latest"), &world.path("data"));
+    kill();
+    computer.run([Path::new("umount"), &point]).says(0, &["unmounted"]);
+    assert!(!point.exists());
+    assert!(files_below(&computer.home.join("state/mounts")).is_empty());
+}
+
+#[test]
+fn what_cannot_be_mounted_leaves_nothing() {
+    let Some((world, computer, point)) = backed_up("what_cannot_be_mounted_leaves_nothing") else { return };
+    computer
+        .run(["mount".as_ref(), "--set".as_ref(), "photos".as_ref(), point.as_os_str()])
+        .says(10, &["photos"]);
+    assert!(!point.exists());
+    computer.run([Path::new("mount"), &world.path("data")]).says(1, &["not empty"]);
+    computer.run([Path::new("mount"), &world.path("no/such/folder")]).says(1, &["no/such/folder"]);
+    let other = Computer::new(&world, "other");
+    other.run([Path::new("mount"), &point]).says(10, &["belongs to no account"]);
+}
