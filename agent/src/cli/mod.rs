@@ -2,6 +2,7 @@
 
 mod backup;
 mod choice;
+mod completions;
 mod destination;
 mod diff;
 mod dump;
@@ -61,6 +62,8 @@ enum Command {
     Dump(dump::DumpArgs),
     Diff(diff::DiffArgs),
     Verify(verify::VerifyArgs),
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
 }
 
 /// What every command has.
@@ -125,6 +128,8 @@ impl Command {
             Self::Dump(args) => dump::run(&args, context),
             Self::Diff(args) => diff::run(&args, context),
             Self::Verify(args) => verify::run(&args, context),
+            Self::Completions(args) => completions::completions(&args),
+            Self::Man(args) => completions::man(&args),
         }
     }
 }
