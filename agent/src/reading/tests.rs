@@ -22,7 +22,7 @@ use crate::archive::{Archive, ArchiveOptions};
 use crate::backup::{BackupContext, BackupPlan, Basis, Device, Monitor, Progress, SealOptions, backup};
 use crate::enrol::{Login, PasswordSource};
 use crate::home::Home;
-use crate::scan::{PathPattern, ScanRules};
+use crate::scan::{Exclusions, PathPattern, ScanRules, never_enter, pseudo_devices};
 
 /// A clock that goes on by a minute each time a version is made.
 struct Clock(AtomicI64);
@@ -115,7 +115,15 @@ impl Bench {
             set: "docs".to_owned(),
             lineage: LINEAGE,
             roots: vec![self.source()],
-            rules: ScanRules::default(),
+            rules: ScanRules {
+                exclusions: Exclusions::default(),
+                exclude_if_present: Vec::new(),
+                exclude_larger_than: None,
+                one_file_system: false,
+                exclude_caches: false,
+                never_enter: never_enter([]),
+                pseudo: pseudo_devices(),
+            },
             zone: "UTC".to_owned(),
             tags: Vec::new(),
             chunker: ChunkerConfig::default(),
