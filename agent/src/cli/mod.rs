@@ -2,6 +2,7 @@
 
 mod backup;
 mod choice;
+mod completions;
 mod destination;
 mod diff;
 mod dump;
@@ -65,6 +66,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     Mount(mount::MountArgs),
     Umount(umount::UmountArgs),
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
 }
 
 /// What every command has.
@@ -131,6 +134,8 @@ impl Command {
             Self::Verify(args) => verify::run(&args, context),
             Self::Mount(args) => mount::run(&args, context),
             Self::Umount(args) => umount::run(&args, context),
+            Self::Completions(args) => completions::completions(&args),
+            Self::Man(args) => completions::man(&args),
         }
     }
 }

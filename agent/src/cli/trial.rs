@@ -83,7 +83,12 @@ pub(super) fn run(args: &TryArgs, context: &Context) -> Result<Exit, CliError> {
     };
     let done = trial.run(args);
     match (done, place.remove()) {
-        (Ok(exit), Ok(())) => Ok(exit),
+        (Ok(exit), Ok(())) => {
+            if exit == Exit::Complete {
+                say(format_args!("\n{NEXT}"))?;
+            }
+            Ok(exit)
+        }
         (Ok(_), Err(error)) => Err(error.into()),
         (Err(error), _) => Err(error),
     }
@@ -143,8 +148,6 @@ impl Trial<'_> {
             }
         }
         drop(shown);
-        say("")?;
-        say(NEXT)?;
         Ok(Exit::Complete)
     }
 
@@ -218,8 +221,8 @@ impl Trial<'_> {
         }
         say(summary(set, &report, false))?;
         if report.bytes_stored > 0 && report.bytes_read > 0 {
-            let ratio = report.bytes_read as f64 / report.bytes_stored as f64;
-            say(format_args!("  read {ratio:.1} times as much as was stored, sealed and compressed"))?;
+            let share = 100.0 * report.bytes_stored as f64 / report.bytes_read as f64;
+            say(format_args!("  compressed and sealed, that is {share:.0} % of what was read"))?;
         }
         Ok(true)
     }

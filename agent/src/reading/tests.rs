@@ -1,1 +1,369 @@
+//! Real backups of a folder that is edited at random, against a plain model of what was there.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use backstore_platform::machine::{Machine, System};
+use backstore_platform::paths::to_archive;
+use backstore_platform::process::Interrupts;
+use backstore_protocol::chunker::ChunkerConfig;
+use backstore_protocol::entry::{Kind, Time};
+use backstore_protocol::ids::LineageId;
+use backstore_vault::Vault;
+use proptest::prelude::*;
+
+use super::verify::{Ended, Findings, Position, Scope, Verification, VerifyProgress};
+use super::*;
+use crate::archive::{Archive, ArchiveOptions};
+use crate::backup::{BackupContext, BackupPlan, Basis, Device, Monitor, Progress, SealOptions, backup};
+use crate::enrol::{Login, PasswordSource};
+use crate::home::Home;
+use crate::scan::{Exclusions, PathPattern, ScanRules, never_enter, pseudo_devices};
+
+/// A clock that goes on by a minute each time a version is made.
+struct Clock(AtomicI64);
+
+impl Machine for Clock {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+    fn now(&self) -> Time {
+        System.now()
+    }
+    fn monotonic(&self) -> Duration {
+        System.monotonic()
+    }
+    fn random(&self, bytes: &mut [u8]) {
+        System.random(bytes);
+    }
+}
+
+struct Silent;
+
+impl Monitor for Silent {
+    fn problem(&self, path: &str, what: &str) {
+        panic!("{path}: {what}");
+    }
+    fn note(&self, _: &str) {}
+}
+
+/// A folder, a vault, and backups of the one in the other.
+struct Bench {
+    area: tempfile::TempDir,
+    home: Home,
+    clock: Arc<Clock>,
+    machine: Arc<dyn Machine>,
+}
+
+const LINEAGE: LineageId = LineageId::from_bytes([7; 16]);
+/// 2026-11-22 14:30:05 UTC.
+const BEGIN_MS: i64 = 1_795_357_805_000;
+const STEP_MS: i64 = 60_000;
+
+impl Bench {
+    fn new() -> Self {
+        let area = tempfile::tempdir().unwrap();
+        let clock = Arc::new(Clock(AtomicI64::new(BEGIN_MS)));
+        let machine: Arc<dyn Machine> = clock.clone();
+        let home = Home::at(&area.path().join("home"));
+        let vault = area.path().join("vault");
+        Vault::create(&vault, &*machine).unwrap();
+        fs::create_dir(area.path().join("src")).unwrap();
+        let password = area.path().join("password");
+        fs::write(&password, "correct horse").unwrap();
+        let password = PasswordSource::in_file(password);
+        let login = Login {
+            home: &home,
+            machine: Arc::clone(&machine),
+            password: &password,
+            device_name: "here".to_owned(),
+        };
+        login.in_folder(&vault).unwrap();
+        Self { area, home, clock, machine }
+    }
+
+    fn source(&self) -> PathBuf {
+        self.area.path().join("src").canonicalize().unwrap()
+    }
+
+    fn archive(&self) -> Archive {
+        Archive::open(&self.home, &self.machine, &ArchiveOptions::read()).unwrap()
+    }
+
+    fn back_up(&self) {
+        self.clock.0.fetch_add(STEP_MS, Ordering::Relaxed);
+        let archive = Archive::open(&self.home, &self.machine, &ArchiveOptions::write()).unwrap();
+        let device = Device {
+            account: archive.account,
+            device: archive.device,
+            domain: archive.domain,
+            account_log_head: archive.log_head(),
+            keys: Arc::clone(&archive.keys),
+            signing: archive.secrets.signing(),
+            host: "here".to_owned(),
+        };
+        let newest = archive.source.snapshots(LINEAGE, u64::MAX, 1).unwrap().into_iter().next();
+        let basis = newest.map(|stored| {
+            let opened = archive.open_snapshot(&stored).unwrap();
+            Basis { id: opened.id, header: opened.header, body: opened.body }
+        });
+        let plan = BackupPlan {
+            set: "docs".to_owned(),
+            lineage: LINEAGE,
+            roots: vec![self.source()],
+            rules: ScanRules {
+                exclusions: Exclusions::default(),
+                exclude_if_present: Vec::new(),
+                exclude_larger_than: None,
+                one_file_system: false,
+                exclude_caches: false,
+                never_enter: never_enter([]),
+                pseudo: pseudo_devices(),
+            },
+            zone: "UTC".to_owned(),
+            tags: Vec::new(),
+            chunker: ChunkerConfig::default(),
+            seal: SealOptions { compression_level: 1, verify_every: 1 },
+            workers: 1,
+            scanners: 1,
+            accept_root_change: true,
+            partial_every: Duration::from_secs(600),
+            is_dry_run: false,
+        };
+        let context = BackupContext {
+            device: &device,
+            destination: archive.destination.clone().unwrap(),
+            reader: Arc::clone(&archive.reader),
+            basis,
+            machine: &*self.machine,
+            monitor: &Silent,
+            progress: &Progress::default(),
+            interrupts: &Interrupts::none(),
+        };
+        backup(&plan, &context).unwrap();
+        drop(context);
+        archive.close().unwrap();
+    }
+}
+
+/// What a file was: content and permission bits.
+type Files = BTreeMap<PathBuf, (Vec<u8>, u32)>;
+
+#[derive(Debug, Clone)]
+enum Edit {
+    Write(u8, u8),
+    Large(u8, u8),
+    Remove(u8),
+    Mode(u8, bool),
+}
+
+fn any_edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        4 => (0..12u8, 0..4u8).prop_map(|(file, content)| Edit::Write(file, content)),
+        1 => (0..12u8, 0..3u8).prop_map(|(file, content)| Edit::Large(file, content)),
+        2 => (0..12u8).prop_map(Edit::Remove),
+        1 => (0..12u8, any::<bool>()).prop_map(|(file, private)| Edit::Mode(file, private)),
+    ]
+}
+
+/// Files are in three folders; each name comes in all of them.
+fn path_of(root: &Path, file: u8) -> PathBuf {
+    root.join(format!("d{}", file % 3)).join(format!("f{}.txt", file / 3))
+}
+
+fn apply(root: &Path, files: &mut Files, edit: &Edit) {
+    use std::os::unix::fs::PermissionsExt;
+    let mut put = |file: u8, content: Vec<u8>| {
+        let path = path_of(root, file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &content).unwrap();
+        // Times are no part of the model: they are the same for ever.
+        let opened = fs::File::options().write(true).open(&path).unwrap();
+        opened.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000_000)).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        files.insert(path, (content, mode));
+    };
+    match *edit {
+        Edit::Write(file, content) => put(file, vec![content; usize::from(content) * 700]),
+        Edit::Large(file, content) => {
+            let noise = |at: u32| (at.wrapping_mul(2_654_435_761) >> (8 + content)) as u8;
+            put(file, (0..1_300_000).map(noise).collect());
+        }
+        Edit::Remove(file) => {
+            let path = path_of(root, file);
+            if files.remove(&path).is_some() {
+                fs::remove_file(&path).unwrap();
+            }
+        }
+        Edit::Mode(file, private) => {
+            let path = path_of(root, file);
+            if let Some((_, mode)) = files.get_mut(&path) {
+                *mode = if private { 0o600 } else { 0o644 };
+                fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
+            }
+        }
+    }
+}
+
+fn change(old: Option<&(Vec<u8>, u32)>, new: Option<&(Vec<u8>, u32)>) -> Option<Change> {
+    match (old, new) {
+        (None, None) => None,
+        (None, Some(_)) => Some(Change::Added),
+        (Some(_), None) => Some(Change::Removed),
+        (Some(old), Some(new)) if old.0 != new.0 => Some(Change::Content),
+        (Some(old), Some(new)) => (old.1 != new.1).then_some(Change::Metadata),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn versions_differences_and_matches_are_those_of_a_model(
+        steps in prop::collection::vec(prop::collection::vec(any_edit(), 1..6), 2..6)
+    ) {
+        let bench = Bench::new();
+        let root = bench.source();
+        let mut files = Files::new();
+        // Newest last; a backup of what has not changed makes no version.
+        let mut model: Vec<Files> = Vec::new();
+        apply(&root, &mut files, &Edit::Write(0, 1));
+        for edits in &steps {
+            edits.iter().for_each(|edit| apply(&root, &mut files, edit));
+            bench.back_up();
+            model.push(files.clone());
+        }
+        let archive = bench.archive();
+        let versions = Versions::choose(&archive, Some("docs"), None, None).unwrap();
+        let all = versions.all().unwrap();
+        let moment = |version: &VersionInfo| ((version.started_at - BEGIN_MS) / STEP_MS) as usize - 1;
+        let states: Vec<&Files> = all.iter().map(|version| &model[moment(version)]).collect();
+        prop_assert_eq!(*states.last().unwrap(), &model[0]);
+        prop_assert_eq!(states[0], model.last().unwrap());
+
+        check_differences(&versions, &all, &states);
+        for file in 0..12 {
+            check_history(&versions, &path_of(&root, file), &all, &states);
+        }
+        check_matches(&versions, &all, &states);
+        check_verify(&versions, &all);
+    }
+}
+
+fn check_differences(versions: &Versions<'_>, all: &[VersionInfo], states: &[&Files]) {
+    for (old, old_files) in all.iter().zip(states) {
+        for (new, new_files) in all.iter().zip(states) {
+            let (old, new) = (versions.view(old), versions.view(new));
+            let found: BTreeMap<String, Change> = Differences::new(&old, &new, None)
+                .unwrap()
+                .map(|found| found.unwrap())
+                .filter(|found| !found.path.to_string().ends_with(|c: char| c.is_ascii_digit()))
+                .map(|found| (found.path.to_string(), found.change))
+                .collect();
+            let expected: BTreeMap<String, Change> = old_files
+                .keys()
+                .chain(new_files.keys())
+                .filter_map(|path| {
+                    let change = change(old_files.get(path), new_files.get(path))?;
+                    Some((path.to_str().unwrap().to_owned(), change))
+                })
+                .collect();
+            assert_eq!(found, expected);
+            let Some(folder) = old_files.keys().next().and_then(|path| path.parent()) else { continue };
+            let below = to_archive(folder).unwrap();
+            let count = Differences::new(&old, &new, Some(&below)).unwrap().count();
+            let is_below = |path: &&String| path.starts_with(folder.to_str().unwrap());
+            let files = expected.keys().filter(is_below).count();
+            // The folder itself may be gone, and nothing else but files is in it.
+            assert!((files..=files + 1).contains(&count), "{files} {count}");
+        }
+    }
+}
+
+fn check_history(versions: &Versions<'_>, path: &Path, all: &[VersionInfo], states: &[&Files]) {
+    let history = History::new(versions, to_archive(path).unwrap()).unwrap();
+    let found: Vec<_> = history
+        .map(|state| state.unwrap())
+        .map(|state| {
+            let entry = state.entry.map(|entry| (entry.size, u32::from(entry.mode)));
+            (state.newest.name, state.oldest.name, state.versions, entry)
+        })
+        .collect();
+    let mut expected: Vec<(String, String, u64, Option<(u64, u32)>)> = Vec::new();
+    let mut last: Option<Option<&(Vec<u8>, u32)>> = None;
+    for (version, files) in all.iter().zip(states) {
+        let now = files.get(path);
+        if let (Some(before), Some(open)) = (last, expected.last_mut())
+            && before == now
+        {
+            open.1.clone_from(&version.name);
+            open.2 += 1;
+        } else {
+            let entry = now.map(|(content, mode)| (content.len() as u64, *mode));
+            expected.push((version.name.clone(), version.name.clone(), 1, entry));
+        }
+        last = Some(now);
+    }
+    if expected.last().is_some_and(|oldest| oldest.3.is_none()) {
+        expected.pop();
+    }
+    assert_eq!(found, expected, "{}", path.display());
+}
+
+fn check_matches(versions: &Versions<'_>, all: &[VersionInfo], states: &[&Files]) {
+    let query = Query { pattern: PathPattern::new("f[12].*").unwrap(), kind: Some(Kind::File) };
+    let is_match = |path: &&PathBuf| {
+        path.to_str().unwrap().ends_with(['f', '1', '2', 't'])
+            && ["f1.txt", "f2.txt"].contains(&path.file_name().unwrap().to_str().unwrap())
+    };
+    let newest: Vec<_> = Matches::new(&versions.view(&all[0]), &query)
+        .unwrap()
+        .map(|found| found.unwrap().0.to_string())
+        .collect();
+    let expected: Vec<_> =
+        states[0].keys().filter(is_match).map(|path| path.to_str().unwrap().to_owned()).collect();
+    assert_eq!(newest, expected);
+
+    let mut found: Vec<_> = AllMatches::new(versions, all, &query)
+        .unwrap()
+        .map(|found| found.unwrap())
+        .map(|found| (found.version, found.path.to_string(), found.entry.size, u32::from(found.entry.mode)))
+        .collect();
+    found.sort();
+    let mut seen = std::collections::HashSet::new();
+    let mut expected = Vec::new();
+    for (at, files) in states.iter().enumerate() {
+        for (path, (content, mode)) in files.iter().filter(|(path, _)| is_match(path)) {
+            if seen.insert((path, content, mode)) {
+                expected.push((at, path.to_str().unwrap().to_owned(), content.len() as u64, *mode));
+            }
+        }
+    }
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+fn verify(
+    versions: &Versions<'_>,
+    scope: Scope,
+    interrupts: &Interrupts,
+    position: &mut Position,
+) -> (Findings, Ended) {
+    let progress = VerifyProgress::default();
+    let verification = Verification { versions, scope, machine: &System, interrupts, progress: &progress };
+    let mut findings = Findings::default();
+    let ended = verification.run(&mut findings, position, &mut |_, _| {}).unwrap();
+    (findings, ended)
+}
+
+fn check_verify(versions: &Versions<'_>, all: &[VersionInfo]) {
+    for scope in [Scope::Full, Scope::sample(1 << 20, 3), Scope::parse_slice("1/2").unwrap()] {
+        let (findings, ended) = verify(versions, scope, &Interrupts::none(), &mut Position::default());
+        assert!(ended == Ended::Done && findings.is_whole(), "{findings:?}");
+        assert_eq!(findings.versions, all.len() as u64);
+    }
+}
