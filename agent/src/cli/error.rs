@@ -8,6 +8,7 @@ use crate::archive::ArchiveError;
 use crate::backup::BackupError;
 use crate::enrol::{EnrolError, PasswordError};
 use crate::home::{ConfigError, HomeError};
+use crate::restore::RestoreError;
 
 /// The program's exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,9 @@ pub enum CliError {
     /// A backup.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// A restore.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// A vault.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -91,6 +95,7 @@ impl CliError {
             Self::Enrol(error) => exit_of_enrol(error),
             Self::Archive(error) => exit_of_archive(error),
             Self::Backup(error) => exit_of_backup(error),
+            Self::Restore(error) => exit_of_restore(error),
             Self::Vault(error) => exit_of_vault(error),
             Self::Busy { source: LockError::Held { .. }, .. } => Exit::Locked,
             Self::Busy { source: LockError::File { .. }, .. } | Self::Io { .. } => Exit::Failed,
@@ -113,7 +118,8 @@ impl CliError {
             | Self::Vault(VaultError::FolderMissing { .. }) => {
                 Some("is the disk connected and mounted? It is never made anew by itself")
             }
-            Self::Archive(ArchiveError::Empty) => Some("say `backstore backup`"),
+            Self::Archive(ArchiveError::Empty)
+            | Self::Restore(RestoreError::Archive(ArchiveError::Empty)) => Some("say `backstore backup`"),
             Self::Config(ConfigError::NoSuchSet { .. }) => {
                 Some("`backstore set list` shows the sets there are")
             }
@@ -127,6 +133,7 @@ impl CliError {
             | Self::Enrol(_)
             | Self::Archive(_)
             | Self::Backup(_)
+            | Self::Restore(_)
             | Self::Vault(_)
             | Self::Busy { .. }
             | Self::Io { .. } => None,
@@ -196,6 +203,20 @@ fn exit_of_backup(error: &BackupError) -> Exit {
         | BackupError::Chunker(_)
         | BackupError::Threads(_)
         | BackupError::ThreadsEnded => Exit::Failed,
+    }
+}
+
+fn exit_of_restore(error: &RestoreError) -> Exit {
+    match error {
+        RestoreError::Archive(error) => exit_of_archive(error),
+        RestoreError::NoSuchSet { .. }
+        | RestoreError::NoSuchVersion { .. }
+        | RestoreError::NoSuchPath { .. } => Exit::NotFound,
+        RestoreError::WhichSet { .. }
+        | RestoreError::Path(_)
+        | RestoreError::Foreign { .. }
+        | RestoreError::Usage(_) => Exit::Usage,
+        RestoreError::Target { .. } | RestoreError::Threads(_) => Exit::Failed,
     }
 }
 

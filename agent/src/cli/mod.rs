@@ -6,6 +6,7 @@ mod error;
 mod init;
 mod login;
 mod progress;
+mod restore;
 mod set;
 mod status;
 mod text;
@@ -40,6 +41,7 @@ enum Command {
     Destination(destination::DestinationArgs),
     Set(set::SetArgs),
     Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
     Status(status::StatusArgs),
 }
 
@@ -96,6 +98,7 @@ impl Command {
             Self::Destination(args) => destination::run(&args, context),
             Self::Set(args) => set::run(args, context),
             Self::Backup(args) => backup::run(&args, context),
+            Self::Restore(args) => restore::run(&args, context),
             Self::Status(args) => status::run(&args, context),
         }
     }

@@ -1,0 +1,1 @@
+//! Restoring real backups, and hostile ones.

@@ -1,0 +1,1 @@
+//! A home, a folder vault and a set, for tests that need real backups.
