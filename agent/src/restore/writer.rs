@@ -34,7 +34,7 @@ enum Output<'d> {
 }
 
 impl Output<'_> {
-    const fn file(&self) -> &File {
+    fn file(&self) -> &File {
         match self {
             Self::Placed { file, .. } => file,
             Self::Apart(temporary) => temporary.file(),
@@ -161,7 +161,7 @@ impl<'a> Writer<'a> {
             }
         };
         match filled {
-            Filled::Whole => self.finish(task, &directory, output),
+            Filled::Whole => self.finish(task, output),
             Filled::Cut => {
                 discard(&directory, output);
                 None
@@ -207,12 +207,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Gives a file with its content its metadata and its place.
-    fn finish(
-        &mut self,
-        task: &FileTask<'a>,
-        directory: &TargetDirectory,
-        output: Output<'_>,
-    ) -> Option<Made<'a>> {
+    fn finish(&mut self, task: &FileTask<'a>, output: Output<'_>) -> Option<Made<'a>> {
         let xattrs = Xattrs::read(self.run.plan.view.reader(), &task.entry);
         xattrs.problems.iter().for_each(|problem| self.run.problem(&task.path(), problem));
         let pairs = xattrs.pairs();
@@ -272,25 +267,8 @@ impl<'a> Writer<'a> {
         if task.way == Way::New {
             return free_name(self.run, &task.name, link).map(|((), name)| name);
         }
-        self.replace(directory, &task.name, link)?;
+        replace(self.run, directory, &task.name, link)?;
         Ok(task.name.clone())
-    }
-
-    /// Makes something under a name of its own, and puts it in its place when it is complete.
-    fn replace(
-        &self,
-        directory: &TargetDirectory,
-        name: &[u8],
-        make: impl FnOnce(&[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let temporary = TargetDirectory::temporary_name(self.run.context.machine);
-        let placed =
-            make(&temporary).and_then(|()| directory.put_in_place(&temporary, name, Existing::Replace));
-        // It is still there if that failed, or if both are names of one file.
-        match directory.remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => placed.and(Err(error)),
-            Ok(()) | Err(_) => placed,
-        }
     }
 
     fn symlink(&mut self, task: &FileTask<'a>) {
@@ -338,7 +316,7 @@ impl<'a> Writer<'a> {
         } else {
             let mut left_out = Vec::new();
             let name = task.name.clone();
-            self.replace(&directory, &task.name, |name| {
+            replace(run, &directory, &task.name, |name| {
                 left_out = make_and_finish(name)?;
                 Ok(())
             })
@@ -381,6 +359,23 @@ fn free_name<T>(
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Makes something under a name of its own, and puts it in its place when it is complete.
+fn replace(
+    run: &Run<'_>,
+    directory: &TargetDirectory,
+    name: &[u8],
+    make: impl FnOnce(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let temporary = TargetDirectory::temporary_name(run.context.machine);
+    let placed =
+        make(&temporary).and_then(|()| directory.put_in_place(&temporary, name, Existing::Replace));
+    // It is still there if that failed, or if both are names of one file.
+    match directory.remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => placed.and(Err(error)),
+        Ok(()) | Err(_) => placed,
+    }
 }
 
 /// Writes a content. Holes are not written, so they take no space.
