@@ -13,7 +13,9 @@ use clap::Parser;
 use tempfile::TempDir;
 
 use crate::archive::{Archive, ArchiveOptions};
-use crate::backup::{BackupContext, BackupPlan, BackupReport, Basis, Device, Monitor, Progress, SealOptions, backup};
+use crate::backup::{
+    BackupContext, BackupPlan, BackupReport, Basis, Device, Monitor, Progress, SealOptions, backup,
+};
 use crate::enrol::{Login, PasswordSource};
 use crate::home::Home;
 use crate::scan::{Exclusions, ScanRules};
@@ -43,8 +45,12 @@ impl Computer {
         std::fs::write(&password, "correct horse").unwrap();
         let args = ["test".as_ref(), "--password-file".as_ref(), password.as_os_str()];
         let PasswordArgs { password } = PasswordArgs::parse_from(args);
-        let login =
-            Login { home: &home, machine: Arc::clone(&machine), password: &password, device_name: "computer".to_owned() };
+        let login = Login {
+            home: &home,
+            machine: Arc::clone(&machine),
+            password: &password,
+            device_name: "computer".to_owned(),
+        };
         login.in_folder(&vault).unwrap();
         std::fs::create_dir(folder.path().join("source")).unwrap();
         Self { folder, home, machine }
@@ -244,7 +250,11 @@ fn describe_one(
         .iter()
         .map(|xattr| {
             let (name, value) = (&xattr.name, &xattr.value);
-            format!("{}={}", backstore_platform::paths::Printable(name), backstore_platform::paths::Printable(value))
+            format!(
+                "{}={}",
+                backstore_platform::paths::Printable(name),
+                backstore_platform::paths::Printable(value)
+            )
         })
         .collect();
     let flags = backstore_platform::metadata::attributes(subject, stat);
@@ -259,6 +269,7 @@ pub(crate) fn set_mtime(path: &Path, seconds: i64, nanoseconds: u32) {
     let times = std::fs::FileTimes::new();
     let _ = (times, path.as_os_str().as_bytes());
     let stamp = format!("@{seconds}.{nanoseconds:09}");
-    let status = std::process::Command::new("touch").arg("-h").arg("-d").arg(stamp).arg(path).status().unwrap();
+    let status =
+        std::process::Command::new("touch").arg("-h").arg("-d").arg(stamp).arg(path).status().unwrap();
     assert!(status.success());
 }

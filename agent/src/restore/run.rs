@@ -32,7 +32,7 @@ pub struct Progress {
 }
 
 /// Why a restore ended before everything was done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// The user wanted it to.
     Interrupted,

@@ -344,7 +344,7 @@ fn made<'a>(task: &FileTask<'a>, name: Vec<u8>, identity: (DeviceId, u64)) -> Ma
 
 /// Makes something new. A name that was free when it was planned is taken only if the file system takes two names for one, or somebody else was
 /// quicker; then it gets the version's date.
-fn free_name<T>(
+pub(super) fn free_name<T>(
     run: &Run<'_>,
     name: &[u8],
     mut make: impl FnMut(&[u8]) -> io::Result<T>,
@@ -369,8 +369,7 @@ fn replace(
     make: impl FnOnce(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let temporary = TargetDirectory::temporary_name(run.context.machine);
-    let placed =
-        make(&temporary).and_then(|()| directory.put_in_place(&temporary, name, Existing::Replace));
+    let placed = make(&temporary).and_then(|()| directory.put_in_place(&temporary, name, Existing::Replace));
     // It is still there if that failed, or if both are names of one file.
     match directory.remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => placed.and(Err(error)),

@@ -6,8 +6,10 @@ use super::*;
 use crate::testing::{describe, set_mtime};
 
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -28,7 +30,9 @@ fn with_conflicts() -> Computer {
     std::os::unix::fs::symlink("nowhere", source.join("link")).unwrap();
     let target = computer.path("target/source");
     fs::create_dir_all(target.join("folder")).unwrap();
-    for (name, text) in [("report.pdf", "mine"), ("same", "same"), ("folder/inner", "mine too"), ("link", "a file")] {
+    for (name, text) in
+        [("report.pdf", "mine"), ("same", "same"), ("folder/inner", "mine too"), ("link", "a file")]
+    {
         fs::write(target.join(name), text).unwrap();
     }
     set_mtime(&target.join("same"), 1_500_000_000, 123);
@@ -44,7 +48,14 @@ fn existing_files_are_kept_and_the_others_get_a_date() {
         let target = computer.path("target/source");
         assert_eq!(
             names(&target),
-            ["folder", "link", "link (2026-11-22 14-30-05)", "report (2026-11-22 14-30-05).pdf", "report.pdf", "same"]
+            [
+                "folder",
+                "link",
+                "link (2026-11-22 14-30-05)",
+                "report (2026-11-22 14-30-05).pdf",
+                "report.pdf",
+                "same"
+            ]
         );
         assert_eq!(read(&target.join("report.pdf")), "mine");
         assert_eq!(read(&target.join("report (2026-11-22 14-30-05).pdf")), "archived");
@@ -151,7 +162,16 @@ fn filters_choose_and_make_no_directory_in_vain() {
         exclude: vec!["*.tmp".to_owned()],
         ..How::default()
     };
-    let preview = there_and_back(&computer, &How { is_dry_run: true, include: how.include.clone(), exclude: how.exclude.clone(), ..How::default() }).0;
+    let preview = there_and_back(
+        &computer,
+        &How {
+            is_dry_run: true,
+            include: how.include.clone(),
+            exclude: how.exclude.clone(),
+            ..How::default()
+        },
+    )
+    .0;
     assert!(!computer.path("target/source").exists());
     let (report, _) = there_and_back(&computer, &how);
     let target = computer.path("target/source");
@@ -171,7 +191,10 @@ fn paths_and_versions_that_are_not_there_are_said_with_what_is() {
     let ask = |request: &Request| select(&archive, request, 1_800_000_000_000);
     let path = |name: &str| Request { paths: vec![computer.path(name)], ..Request::default() };
     let error = ask(&path("source/documents/report")).unwrap_err().to_string();
-    assert!(error.contains("\"documents\" is not in") && error.contains("nearest are \"Documents\""), "{error}");
+    assert!(
+        error.contains("\"documents\" is not in") && error.contains("nearest are \"Documents\""),
+        "{error}"
+    );
     let error = ask(&Request { set: Some("x".to_owned()), ..Request::default() }).unwrap_err().to_string();
     assert!(error.contains("there are: files (of computer)"), "{error}");
     let error = ask(&Request { at: Some("1999-01-01".to_owned()), ..Request::default() }).unwrap_err();
@@ -179,7 +202,9 @@ fn paths_and_versions_that_are_not_there_are_said_with_what_is() {
     let found = ask(&path("source/Documents/report")).unwrap();
     // The same path as a mount shows it.
     let version = found.date().replacen(' ', "_", 1);
-    let pasted = Path::new("/backstore").join(&version).join(computer.path("source/Documents").strip_prefix("/").unwrap());
+    let pasted = Path::new("/backstore")
+        .join(&version)
+        .join(computer.path("source/Documents").strip_prefix("/").unwrap());
     let by_mount = ask(&Request { paths: vec![pasted.clone()], ..Request::default() }).unwrap();
     assert_eq!(by_mount.snapshot.id, found.snapshot.id);
     assert_eq!(by_mount.paths[0].name(), b"Documents");
@@ -199,7 +224,10 @@ fn the_set_is_the_one_that_has_the_path() {
     let found = ask(Request { paths: vec![computer.path("other/file")], ..Request::default() }).unwrap();
     assert_eq!(found.lineage.head.body.set, "others");
     let error = ask(Request::default()).unwrap_err();
-    assert!(matches!(&error, RestoreError::WhichSet { names } if names.contains("files") && names.contains("others")), "{error}");
+    assert!(
+        matches!(&error, RestoreError::WhichSet { names } if names.contains("files") && names.contains("others")),
+        "{error}"
+    );
 }
 
 /// Everything goes under its full path, with the directories above the roots as they were.
@@ -217,6 +245,7 @@ fn everything_keeps_its_full_path() {
     assert_eq!((report.files, report.errors, told.len()), (1, 0, 0));
     let restored = target.join(computer.path("source").strip_prefix("/").unwrap());
     assert_eq!(describe(&restored), describe(&computer.path("source")));
-    let mode = |path: &Path| std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions());
+    let mode =
+        |path: &Path| std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions());
     assert_eq!(mode(restored.parent().unwrap()), mode(&computer.path("")));
 }

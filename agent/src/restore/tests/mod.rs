@@ -76,7 +76,8 @@ fn restore_items(view: View, items: Vec<Item>, to: &Path, how: &How) -> (Restore
 
 /// Restores paths of the newest version of an archive into a folder, by their names.
 fn restore_paths(archive: &Archive, paths: &[&Path], to: &Path, how: &How) -> (RestoreReport, Vec<String>) {
-    let request = Request { paths: paths.iter().map(|path| path.to_path_buf()).collect(), ..Request::default() };
+    let request =
+        Request { paths: paths.iter().map(|path| path.to_path_buf()).collect(), ..Request::default() };
     let selected = select(archive, &request, 0).unwrap();
     restore_items(archive.view(&selected.snapshot), items_by_name(&selected.paths).unwrap(), to, how)
 }

@@ -71,7 +71,8 @@ fn make(root: &Path, specs: &[Spec]) {
         }
         match thing {
             Thing::File(length, seed) => {
-                let bytes: Vec<u8> = (0..*length).map(|at| (at as u8).wrapping_mul(*seed) ^ (at >> 8) as u8).collect();
+                let bytes: Vec<u8> =
+                    (0..*length).map(|at| (at as u8).wrapping_mul(*seed) ^ (at >> 8) as u8).collect();
                 fs::write(&path, bytes).unwrap();
                 last_file = Some(path.clone());
             }
@@ -142,8 +143,10 @@ proptest! {
 #[test]
 fn paths_beyond_the_limit_of_the_system() {
     let computer = Computer::new();
-    let script = "for i in $(seq 30); do n=$(printf 'd%.0s' $(seq 250)); mkdir $n && cd $n; done; echo deep > file";
-    let made = Command::new("bash").arg("-c").arg(script).current_dir(computer.path("source")).status().unwrap();
+    let script =
+        "for i in $(seq 30); do n=$(printf 'd%.0s' $(seq 250)); mkdir $n && cd $n; done; echo deep > file";
+    let made =
+        Command::new("bash").arg("-c").arg(script).current_dir(computer.path("source")).status().unwrap();
     assert!(made.success());
     let (report, told) = there_and_back(&computer, &How::default());
     assert_eq!((report.files, report.directories, told.len()), (1, 31, 0), "{told:?}");
