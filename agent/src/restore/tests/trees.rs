@@ -7,6 +7,7 @@ use std::process::Command;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::testing::{describe, set_mtime};
@@ -122,12 +123,16 @@ fn rustix_free_xattr(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
-
-    #[test]
-    fn what_is_restored_is_what_was_backed_up(specs in vec(any_spec(), 0..40)) {
-        let computer = Computer::new();
+/// One computer, since enrolling one takes longer than the rest; each tree is backed up after the one before.
+#[test]
+fn what_is_restored_is_what_was_backed_up() {
+    let computer = Computer::new();
+    let mut runner = TestRunner::new(ProptestConfig { cases: 24, ..ProptestConfig::default() });
+    let checked = runner.run(&vec(any_spec(), 0..40), |specs| {
+        for folder in ["source", "target"] {
+            let _ = fs::remove_dir_all(computer.path(folder));
+        }
+        fs::create_dir(computer.path("source")).unwrap();
         make(&computer.path("source"), &specs);
         let expected = describe(&computer.path("source"));
         let (report, told) = there_and_back(&computer, &How::default());
@@ -135,8 +140,14 @@ proptest! {
         prop_assert_eq!((report.errors, report.unlinked, report.renamed), (0, 0, 0));
         prop_assert_eq!(describe(&computer.path("target/source")), expected);
         let (again, _) = there_and_back(&computer, &How::default());
-        prop_assert_eq!((again.files, again.others, again.renamed), (0, 0, 0), "the second time nothing is left to do");
-    }
+        prop_assert_eq!(
+            (again.files, again.others, again.renamed),
+            (0, 0, 0),
+            "the second time nothing is left to do"
+        );
+        Ok(())
+    });
+    checked.unwrap_or_else(|failed| panic!("{failed}"));
 }
 
 /// Longer than any path a system call takes.
