@@ -1,6 +1,6 @@
 //! Backup, restore and the command line: the `backstore` program as a library.
 //!
-//! Start at [`backup`] to see what a backup does, at [`archive`] for what reading starts from, at [`cli`] for what users type.
+//! Start at [`backup`] to see what a backup does, at [`restore`] for a restore, at [`archive`] for what reading starts from, at [`cli`] for what users type.
 
 pub mod archive;
 pub mod backup;
@@ -10,5 +10,8 @@ pub mod enrol;
 pub mod home;
 pub mod mount;
 pub mod reading;
+pub mod restore;
 pub mod scan;
+#[cfg(test)]
+mod testing;
 pub mod trial;

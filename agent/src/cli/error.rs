@@ -11,6 +11,7 @@ use crate::enrol::{EnrolError, PasswordError};
 use crate::home::{ConfigError, HomeError};
 use crate::mount::MountProblem;
 use crate::reading::ReadingError;
+use crate::restore::RestoreError;
 
 /// The program's exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,9 @@ pub enum CliError {
     /// Mounting or unmounting.
     #[error(transparent)]
     Mount(#[from] MountProblem),
+    /// A restore.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// A vault.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -107,6 +111,7 @@ impl CliError {
             Self::Archive(error) => exit_of_archive(error),
             Self::Backup(error) => exit_of_backup(error),
             Self::Mount(error) => exit_of_mount(error),
+            Self::Restore(error) => exit_of_restore(error),
             Self::Vault(error) => exit_of_vault(error),
             Self::Reading(error) => exit_of_reading(error),
             Self::OutputClosed => Exit::Complete,
@@ -136,9 +141,9 @@ impl CliError {
             Self::Reading(ReadingError::NoSuchPath { .. }) => {
                 Some("`backstore versions PATH` shows whether another version has it")
             }
-            Self::Archive(ArchiveError::Empty) | Self::Mount(MountProblem::Archive(ArchiveError::Empty)) => {
-                Some("say `backstore backup`")
-            }
+            Self::Archive(ArchiveError::Empty)
+            | Self::Mount(MountProblem::Archive(ArchiveError::Empty))
+            | Self::Restore(RestoreError::Archive(ArchiveError::Empty)) => Some("say `backstore backup`"),
             Self::Mount(MountProblem::Mount(MountError::Busy { .. })) => {
                 Some("end what uses it, or say `backstore umount --force`")
             }
@@ -156,6 +161,7 @@ impl CliError {
             | Self::Archive(_)
             | Self::Backup(_)
             | Self::Mount(_)
+            | Self::Restore(_)
             | Self::Vault(_)
             | Self::Reading(_)
             | Self::OutputClosed
@@ -251,6 +257,20 @@ fn exit_of_mount(error: &MountProblem) -> Exit {
             | MountError::Thread(_),
         )
         | MountProblem::Io { .. } => Exit::Failed,
+    }
+}
+
+fn exit_of_restore(error: &RestoreError) -> Exit {
+    match error {
+        RestoreError::Archive(error) => exit_of_archive(error),
+        RestoreError::NoSuchSet { .. }
+        | RestoreError::NoSuchVersion { .. }
+        | RestoreError::NoSuchPath { .. } => Exit::NotFound,
+        RestoreError::WhichSet { .. }
+        | RestoreError::Path(_)
+        | RestoreError::Foreign { .. }
+        | RestoreError::Usage(_) => Exit::Usage,
+        RestoreError::Target { .. } | RestoreError::Threads(_) => Exit::Failed,
     }
 }
 

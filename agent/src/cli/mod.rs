@@ -16,6 +16,7 @@ mod meter;
 mod mount;
 mod output;
 mod progress;
+mod restore;
 mod set;
 mod snapshots;
 mod status;
@@ -56,6 +57,7 @@ enum Command {
     Destination(destination::DestinationArgs),
     Set(set::SetArgs),
     Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
     Status(status::StatusArgs),
     Snapshots(snapshots::SnapshotsArgs),
     Ls(ls::LsArgs),
@@ -124,6 +126,7 @@ impl Command {
             Self::Destination(args) => destination::run(&args, context),
             Self::Set(args) => set::run(args, context),
             Self::Backup(args) => backup::run(&args, context),
+            Self::Restore(args) => restore::run(&args, context),
             Self::Status(args) => status::run(&args, context),
             Self::Snapshots(args) => snapshots::run(&args, context),
             Self::Ls(args) => ls::run(&args, context),

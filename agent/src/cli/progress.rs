@@ -1,4 +1,4 @@
-//! How a backup goes, while it goes.
+//! How a backup or restore goes, while it goes.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,7 @@ use backstore_platform::process::{Stream, is_terminal, width};
 
 use super::text;
 use crate::backup::{Monitor, Progress};
+use crate::restore;
 
 /// Problems and notes on standard error, without breaking the line of progress.
 #[derive(Clone)]
@@ -57,6 +58,16 @@ impl Monitor for Console {
     }
 }
 
+impl restore::Monitor for Console {
+    fn problem(&self, path: &str, what: &str) {
+        Monitor::problem(self, path, what);
+    }
+
+    fn note(&self, text: &str) {
+        Monitor::note(self, text);
+    }
+}
+
 /// A line that is kept up to date on a terminal; nothing elsewhere.
 pub(super) struct ProgressLine {
     stop: Arc<AtomicBool>,
@@ -69,13 +80,26 @@ const EVERY: Duration = Duration::from_millis(200);
 impl ProgressLine {
     /// Shows `progress` until it is dropped. `expected_bytes` is what is likely to be looked at in all, if that is known.
     pub(super) fn start(console: &Console, progress: Arc<Progress>, expected_bytes: Option<u64>) -> Self {
+        Self::show(console, move |elapsed| line(&progress, expected_bytes, elapsed))
+    }
+
+    /// The same for a restore.
+    pub(super) fn start_restore(
+        console: &Console,
+        progress: Arc<restore::Progress>,
+        expected_bytes: Option<u64>,
+    ) -> Self {
+        Self::show(console, move |elapsed| restore_line(&progress, expected_bytes, elapsed))
+    }
+
+    fn show(console: &Console, line: impl Fn(Duration) -> String + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let thread = is_terminal(Stream::Error).then(|| {
             let (stop, console) = (Arc::clone(&stop), console.clone());
             std::thread::spawn(move || {
                 let started = Instant::now();
                 while !stop.load(Ordering::Relaxed) {
-                    console.show(&line(&progress, expected_bytes, started.elapsed()));
+                    console.show(&line(started.elapsed()));
                     std::thread::park_timeout(EVERY);
                 }
             })
@@ -108,14 +132,28 @@ fn line(progress: &Progress, expected_bytes: Option<u64>, elapsed: Duration) -> 
         text::size((read as f64 / seconds) as u64),
         text::size(stored),
     );
+    push_rest(&mut line, bytes, expected_bytes, seconds, get(&progress.errors));
+    line
+}
+
+fn restore_line(progress: &restore::Progress, expected_bytes: Option<u64>, elapsed: Duration) -> String {
+    let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let (files, bytes) = (get(&progress.files), get(&progress.bytes));
+    let seconds = elapsed.as_secs_f64().max(0.001);
+    let rate = text::size((bytes as f64 / seconds) as u64);
+    let mut line = format!("{} files, {} restored ({rate}/s)", text::count(files), text::size(bytes));
+    push_rest(&mut line, bytes, expected_bytes, seconds, get(&progress.errors));
+    line
+}
+
+/// Adds how long it will take, and how much went wrong.
+fn push_rest(line: &mut String, bytes: u64, expected_bytes: Option<u64>, seconds: f64, errors: u64) {
     if let Some(expected) = expected_bytes.filter(|expected| *expected > bytes && bytes > 0 && seconds > 2.0)
     {
         let left = seconds * (expected - bytes) as f64 / bytes as f64;
         line.push_str(&format!(", {} left", text::duration((left * 1000.0) as u64)));
     }
-    let errors = get(&progress.errors);
     if errors > 0 {
         line.push_str(&format!(", {}", text::plural(errors, "problem", "problems")));
     }
-    line
 }

@@ -121,7 +121,7 @@ impl Bench {
                 exclude_larger_than: None,
                 one_file_system: false,
                 exclude_caches: false,
-                never_enter: never_enter([]),
+                never_enter: never_enter(std::iter::empty()),
                 pseudo: pseudo_devices(),
             },
             zone: "UTC".to_owned(),

@@ -31,9 +31,9 @@ use backstore_protocol::entry::{Entry, Time};
 #[cfg(unix)]
 pub use finish::{finish_directory, finish_file, prepare_file};
 #[cfg(unix)]
-pub use unix::{TargetDirectory, Temporary};
+pub use unix::{TargetDirectory, Temporary, is_unfinished};
 #[cfg(windows)]
-pub use windows::{TargetDirectory, Temporary, finish_directory, finish_file, prepare_file};
+pub use windows::{TargetDirectory, Temporary, finish_directory, finish_file, is_unfinished, prepare_file};
 
 /// What a restore may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,16 +40,16 @@ impl TargetDirectory {
         Ok(Self(Directory::from_handle(open_refusing_links(&self.0, &path)?)))
     }
 
-    /// Makes the directory `name`, for its owner only, and opens it.
+    /// Makes the directory `name`, for its owner only and marked as unfinished, and opens it.
     pub fn make_directory(&self, name: &[u8]) -> io::Result<Self> {
-        mkdirat(&self.0, component(name)?, Mode::RWXU)?;
+        mkdirat(&self.0, component(name)?, UNFINISHED_DIRECTORY)?;
         self.open_directory(name)
     }
 
-    /// Makes the file `name`, empty and for its owner only. What is there already, a dangling link too, is an error.
+    /// Makes the file `name`, empty, for its owner only and marked as unfinished. What is there already, a dangling link too, is an error.
     pub fn create_file(&self, name: &[u8]) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(openat(&self.0, component(name)?, flags, OWNER_ONLY)?.into())
+        Ok(openat(&self.0, component(name)?, flags, UNFINISHED_FILE)?.into())
     }
 
     /// Opens the file `name` that an earlier, interrupted restore has made, to go on with it.
@@ -69,9 +69,7 @@ impl TargetDirectory {
     /// Makes a file under a name of its own, to be put in its place when it is complete.
     pub fn create_temporary(&self, machine: &dyn Machine) -> io::Result<Temporary<'_>> {
         for _ in 0..TEMPORARY_NAMES_TRIED {
-            let mut random = [0; 8];
-            machine.random(&mut random);
-            let name = format!(".backstore-{:016x}.tmp", u64::from_le_bytes(random)).into_bytes();
+            let name = Self::temporary_name(machine);
             match self.create_file(&name) {
                 Ok(file) => return Ok(Temporary { directory: self, name, file, is_placed: false }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -79,6 +77,24 @@ impl TargetDirectory {
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// A name that nothing else has, for what is put in its place with [`TargetDirectory::put_in_place`].
+    pub fn temporary_name(machine: &dyn Machine) -> Vec<u8> {
+        let mut random = [0; 8];
+        machine.random(&mut random);
+        format!(".backstore-{:016x}.tmp", u64::from_le_bytes(random)).into_bytes()
+    }
+
+    /// Gives what was made here under a temporary name the one it is to have, in one step. A directory is never replaced. If both are names of one
+    /// file, both stay.
+    pub fn put_in_place(&self, temporary: &[u8], name: &[u8], existing: Existing) -> io::Result<()> {
+        let (temporary, name) = (component(temporary)?, component(name)?);
+        match existing {
+            Existing::Replace => renameat(&self.0, temporary, &self.0, name)?,
+            Existing::Keep => host::rename_new(self.0.as_fd(), temporary, name)?,
+        }
+        Ok(())
     }
 
     /// Makes a symbolic link; its target is written as it is and never looked at.
@@ -170,11 +186,7 @@ impl Temporary<'_> {
 
     /// Gives it the name it is to have, in one step.
     pub fn put_in_place(mut self, name: &[u8], existing: Existing) -> io::Result<()> {
-        let directory = &self.directory.0;
-        match existing {
-            Existing::Replace => renameat(directory, &self.name[..], directory, component(name)?)?,
-            Existing::Keep => host::rename_new(directory.as_fd(), &self.name, component(name)?)?,
-        }
+        self.directory.put_in_place(&self.name, name, existing)?;
         self.is_placed = true;
         Ok(())
     }
@@ -189,7 +201,16 @@ impl Drop for Temporary<'_> {
     }
 }
 
-const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
+/// Whether this was made by a restore that did not come to give it its metadata.
+///
+/// Files and directories are made with the sticky bit and rights for their owner only, which costs nothing, survives every crash, and is a mode that
+/// nothing else has. An access list that was inherited may have taken rights from the owner.
+pub fn is_unfinished(stat: &Stat) -> bool {
+    matches!(stat.kind, Kind::File | Kind::Directory) && stat.mode & 0o7077 == 0o1000
+}
+
+const UNFINISHED_FILE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::SVTX);
+const UNFINISHED_DIRECTORY: Mode = Mode::RWXU.union(Mode::SVTX);
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// Random names that may be taken before giving up.
 const TEMPORARY_NAMES_TRIED: usize = 8;

@@ -53,6 +53,18 @@ impl TargetDirectory {
         match self.0 {}
     }
 
+    /// A name that nothing else has.
+    pub fn temporary_name(machine: &dyn Machine) -> Vec<u8> {
+        let mut random = [0; 8];
+        machine.random(&mut random);
+        format!(".backstore-{:016x}.tmp", u64::from_le_bytes(random)).into_bytes()
+    }
+
+    /// Gives what was made here under a temporary name the one it is to have.
+    pub fn put_in_place(&self, _temporary: &[u8], _name: &[u8], _existing: Existing) -> io::Result<()> {
+        match self.0 {}
+    }
+
     /// Makes a symbolic link.
     pub fn create_link(&self, _name: &[u8], _target: &[u8]) -> io::Result<()> {
         match self.0 {}
@@ -126,6 +138,11 @@ impl Temporary<'_> {
     pub fn put_in_place(self, _name: &[u8], _existing: Existing) -> io::Result<()> {
         match self.0 {}
     }
+}
+
+/// Nothing that is there was made by a restore.
+pub fn is_unfinished(_stat: &Stat) -> bool {
+    false
 }
 
 /// Does nothing: no file of a restore gets here.

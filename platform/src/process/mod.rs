@@ -56,6 +56,12 @@ pub fn user() -> Option<u32> {
     host::user()
 }
 
+/// The permission bits that new files of this user do not get; none on systems without them. Call it before there are other threads that make
+/// files.
+pub fn umask() -> u16 {
+    host::umask()
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
@@ -84,6 +90,8 @@ mod tests {
             // What reads attributes of links goes through this, and must go on doing so.
             assert!(std::fs::read_dir("/proc/self/fd").unwrap().count() > 0);
         }
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
+        assert_eq!((umask(), umask()), (0o027, 0o027), "asking changes nothing");
         ChildTest::say("done");
     }
 

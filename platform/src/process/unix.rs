@@ -51,6 +51,13 @@ pub(super) fn user() -> Option<u32> {
     Some(rustix::process::geteuid().as_raw())
 }
 
+pub(super) fn umask() -> u16 {
+    // There is no call that only asks. While it is set, other threads would make files that are too private, never too open.
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o777));
+    rustix::process::umask(before);
+    (before.bits() & 0o777) as u16
+}
+
 /// Calls `interrupted` on a thread of its own for each Ctrl-C and SIGTERM.
 pub(super) fn on_interrupt(mut interrupted: impl FnMut() + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;

@@ -30,6 +30,10 @@ pub(super) fn user() -> Option<u32> {
     None
 }
 
+pub(super) fn umask() -> u16 {
+    0
+}
+
 /// Calls `interrupted` on a thread of its own for each Ctrl-C and Ctrl-Break.
 pub(super) fn on_interrupt(interrupted: impl FnMut() + Send + 'static) -> io::Result<()> {
     ctrlc::set_handler(interrupted).map_err(io::Error::other)

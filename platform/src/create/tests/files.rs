@@ -25,7 +25,7 @@ fn a_file_replaces_another_in_one_step_or_not_at_all() {
     fs::create_dir(path("directory")).unwrap();
     let temporary = |content: &str| {
         let temporary = target.create_temporary(&System).unwrap();
-        assert_eq!(mode(temporary.file()), 0o600);
+        assert_eq!(mode(temporary.file()), 0o1600);
         temporary.file().write_all(content.as_bytes()).unwrap();
         temporary
     };

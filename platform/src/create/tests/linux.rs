@@ -148,7 +148,7 @@ fn inherited_access_lists_give_nobody_access() {
     let directory = target.make_directory(b"directory").unwrap();
     let inherited = XattrReader::default().read(Subject::File(&file)).found;
     assert_eq!(inherited.len(), 1, "the case that this is about: {inherited:?}");
-    assert_eq!(mode(&file), 0o600, "the list is without effect as long as the group has no rights");
+    assert_eq!(mode(&file), 0o1600, "the list is without effect as long as the group has no rights");
     let mut ids = PrincipalIds::default();
     assert!(finish_file(&file, &wanted(&entry(Kind::File, 0o664)), &USUAL, &mut ids).is_empty());
     assert!(

@@ -106,7 +106,8 @@ proptest! {
             directory.as_directory().full_stat_self().unwrap().basic.mode
         } else {
             let file = target.create_file(b"x").unwrap();
-            prop_assert_eq!(mode(&file) & !0o600, 0, "before it is finished");
+            prop_assert_eq!(mode(&file), 0o1600, "before it is finished");
+            prop_assert!(is_unfinished(&stat_file(&file).unwrap()));
             finish_file(&file, &wanted(&entry), &policy, &mut PrincipalIds::default());
             mode(&file)
         };
@@ -197,7 +198,8 @@ fn what_is_not_asked_for_stays() {
         )
         .is_empty()
     );
-    assert_eq!(target.stat(b"implied").unwrap().unwrap().mode, 0o700);
+    let found = target.stat(b"implied").unwrap().unwrap();
+    assert!(found.mode == 0o1700 && is_unfinished(&found));
 }
 
 #[test]
