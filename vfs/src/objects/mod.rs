@@ -24,6 +24,7 @@ use backstore_protocol::map::MapNode;
 use backstore_protocol::store::Source;
 use backstore_protocol::tree::{Node, NodeReader};
 use bytes::Bytes;
+use crossbeam_channel::{Receiver, bounded};
 
 pub use error::{ReadError, Recovery};
 pub(crate) use ticket::Ticket;
@@ -110,7 +111,12 @@ pub struct ReaderCounters {
 pub struct ObjectReader {
     shared: Arc<Shared>,
     openers: Vec<thread::JoinHandle<()>>,
+    /// Disconnected when all fetchers have let go of the source.
+    fetchers: Receiver<()>,
 }
+
+/// How long the end of a reader waits for calls of `Source::read` that are under way.
+const PARTING: Duration = Duration::from_secs(2);
 
 impl ObjectReader {
     /// A reader of `source`. Starts its threads; reads nothing yet.
@@ -118,10 +124,16 @@ impl ObjectReader {
         let fetchers = options.reads_max.max(1);
         let shared = Arc::new(Shared::new(source, keys, options));
         // Made first, so that threads which were started end again if one cannot be.
-        let mut reader = Self { shared, openers: Vec::new() };
+        let (fetching, ended) = bounded(0);
+        let mut reader = Self { shared, openers: Vec::new(), fetchers: ended };
         for _ in 0..fetchers {
-            let shared = Arc::clone(&reader.shared);
-            thread::Builder::new().name("fetch".into()).spawn(move || shared.fetch())?;
+            let (shared, fetching) = (Arc::clone(&reader.shared), fetching.clone());
+            let life = move || {
+                shared.fetch();
+                drop(shared);
+                drop(fetching);
+            };
+            thread::Builder::new().name("fetch".into()).spawn(life)?;
         }
         for _ in 0..options.open_threads.max(1) {
             let shared = Arc::clone(&reader.shared);
@@ -229,9 +241,11 @@ impl Drop for ObjectReader {
         self.shared.flights.close();
         self.shared.to_open.close();
         for opener in self.openers.drain(..) {
-            // A panic of an opener has been shown already. Fetchers are not waited for: their call may never return.
+            // A panic of an opener has been shown already.
             let _ = opener.join();
         }
+        // Whoever owns the source may want to close it. A call that does not return must not keep this from ending.
+        let _ = self.fetchers.recv_timeout(PARTING);
     }
 }
 
