@@ -6,6 +6,7 @@ mod damage;
 mod invitation;
 mod kills;
 mod mount;
+mod round_trip;
 mod sources;
 
 use backstore_tests::Programs;
