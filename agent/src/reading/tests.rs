@@ -121,7 +121,7 @@ impl Bench {
                 exclude_larger_than: None,
                 one_file_system: false,
                 exclude_caches: false,
-                never_enter: never_enter([]),
+                never_enter: never_enter(std::iter::empty()),
                 pseudo: pseudo_devices(),
             },
             zone: "UTC".to_owned(),
@@ -220,7 +220,7 @@ fn change(old: Option<&(Vec<u8>, u32)>, new: Option<&(Vec<u8>, u32)>) -> Option<
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 40, ..ProptestConfig::default() })]
 
     #[test]
     fn versions_differences_and_matches_are_those_of_a_model(
