@@ -13,12 +13,13 @@ use backstore_platform::process::Interrupts;
 use backstore_protocol::chunker::ChunkerConfig;
 use backstore_protocol::entry::{Kind, Time};
 use backstore_protocol::ids::LineageId;
+use backstore_protocol::store::StoreError;
 use backstore_vault::Vault;
 use proptest::prelude::*;
 
 use super::verify::{Ended, Findings, Position, Scope, Verification, VerifyProgress};
 use super::*;
-use crate::archive::{Archive, ArchiveOptions};
+use crate::archive::{Archive, ArchiveError, ArchiveOptions};
 use crate::backup::{BackupContext, BackupPlan, Basis, Device, Monitor, Progress, SealOptions, backup};
 use crate::enrol::{Login, PasswordSource};
 use crate::home::Home;
@@ -94,9 +95,20 @@ impl Bench {
         Archive::open(&self.home, &self.machine, &ArchiveOptions::read()).unwrap()
     }
 
+    /// The threads of a reader that was dropped hold the vault a moment longer.
+    fn archive_to_write(&self) -> Archive {
+        for _ in 0..100_000 {
+            match Archive::open(&self.home, &self.machine, &ArchiveOptions::write()) {
+                Err(ArchiveError::Store(StoreError::Locked { .. })) => std::thread::yield_now(),
+                opened => return opened.unwrap(),
+            }
+        }
+        panic!("the vault stays locked");
+    }
+
     fn back_up(&self) {
         self.clock.0.fetch_add(STEP_MS, Ordering::Relaxed);
-        let archive = Archive::open(&self.home, &self.machine, &ArchiveOptions::write()).unwrap();
+        let archive = self.archive_to_write();
         let device = Device {
             account: archive.account,
             device: archive.device,
