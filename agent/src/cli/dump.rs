@@ -26,7 +26,7 @@ pub(super) struct DumpArgs {
     force: bool,
 }
 
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// Bytes of a file that are looked at before it is shown on a terminal.
 const LOOKED_AT_BYTES: usize = 64 * 1024;
 

@@ -16,7 +16,7 @@ pub struct Place {
     /// The version that the path itself names: it lies in a mount.
     pub version: Option<String>,
     /// What it means if `path` is not in the archive: a mount that is no longer there may have shown it.
-    pub pasted: Option<Box<Place>>,
+    pub pasted: Option<Box<Self>>,
 }
 
 impl Place {

@@ -162,6 +162,8 @@ impl Bench {
     }
 }
 
+/// A state of a file: newest and oldest version, how many, size and mode.
+type Known = (String, String, u64, Option<(u64, u32)>);
 /// What a file was: content and permission bits.
 type Files = BTreeMap<PathBuf, (Vec<u8>, u32)>;
 
@@ -312,7 +314,7 @@ fn check_history(versions: &Versions<'_>, path: &Path, all: &[VersionInfo], stat
             (state.newest.name, state.oldest.name, state.versions, entry)
         })
         .collect();
-    let mut expected: Vec<(String, String, u64, Option<(u64, u32)>)> = Vec::new();
+    let mut expected: Vec<Known> = Vec::new();
     let mut last: Option<Option<&(Vec<u8>, u32)>> = None;
     for (version, files) in all.iter().zip(states) {
         let now = files.get(path);
