@@ -13,7 +13,7 @@ use crate::reading::{Change, Difference, Differences, Place, ReadingError};
 
 /// Show what differs between two versions
 ///
-/// + added, - removed, M other content, m other metadata, T another kind of file. Times of folders do not count. The exit code is 0 if nothing differs, 1 if
+/// Marks: + added, - removed, M other content, m other metadata, T another kind of file. Times of folders do not count. The exit code is 0 if nothing differs, 1 if
 /// something does.
 #[derive(Debug, clap::Args)]
 pub(super) struct DiffArgs {

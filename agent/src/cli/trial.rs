@@ -11,6 +11,7 @@ use backstore_platform::private_file::write_secret;
 use backstore_platform::process::{Interrupts, Stream, is_terminal};
 use backstore_platform::space::space;
 use backstore_protocol::ids::LineageId;
+use backstore_protocol::store::StoreError;
 use backstore_vault::Vault;
 use backstore_vfs::host::{MountError, MountHandle, MountOptions, mount};
 use backstore_vfs::model::{Owner, Snapshots};
@@ -20,7 +21,7 @@ use super::choice::open;
 use super::entry_line::path_bytes;
 use super::output::Output;
 use super::{CliError, Context, Exit, text};
-use crate::archive::Archive;
+use crate::archive::{Archive, ArchiveError};
 use crate::enrol::{Login, PasswordSource};
 use crate::home::{Config, HomeError, SetConfig};
 use crate::reading::{Differences, ReadingError, VersionInfo, Versions};
@@ -54,6 +55,8 @@ const SET: &str = "try";
 const SHOWN_MAX: usize = 20;
 /// How often it is looked whether the user wants to end.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often the vault is tried again while this process itself still holds it.
+const LOCKED_MAX: u32 = 50;
 /// Interrupts after which nothing is cleaned up any more.
 const IMPATIENT: u32 = 3;
 
@@ -215,7 +218,19 @@ impl Trial<'_> {
     /// Backs up, as `backstore backup` does; false if it was interrupted.
     fn back_up(&self, set: &SetConfig) -> Result<bool, CliError> {
         let config = Config::load(&self.context.home)?;
-        let report = run_set(set, &config, &BackupArgs::default(), &self.context, &self.interrupts)?;
+        let mut attempts = 0;
+        let report = loop {
+            match run_set(set, &config, &BackupArgs::default(), &self.context, &self.interrupts) {
+                // The threads of a reader that is no longer used hold the vault a moment longer.
+                Err(CliError::Archive(ArchiveError::Store(StoreError::Locked { .. })))
+                    if attempts < LOCKED_MAX =>
+                {
+                    attempts += 1;
+                    std::thread::sleep(LOOK_EVERY);
+                }
+                done => break done?,
+            }
+        };
         if report.is_partial {
             return Ok(false);
         }

@@ -89,8 +89,9 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Exit, CliError
     let memory = Memory::new(args, context, &archive);
     let mut kept = memory.load(args.restart);
     if kept.begun_at != 0 {
-        let since = text::ago(context.machine.now_ms().saturating_sub(kept.begun_at));
-        eprintln!("backstore: going on with the verification begun {since}; --restart begins anew");
+        let zone = sets.first().map_or(chrono_tz::UTC, |set| set.zone);
+        let since = text::time(kept.begun_at, zone);
+        eprintln!("backstore: going on with the verification begun at {since}; --restart begins anew");
     } else {
         kept.begun_at = context.machine.now_ms();
     }

@@ -184,9 +184,6 @@ impl Verification<'_> {
                         done.finish(set, name, findings, seen);
                     }
                     self.progress.files.store(findings.borrow().files_seen, Ordering::Relaxed);
-                    if self.interrupts.count() > 0 {
-                        return Ok(Some(Ended::Interrupted));
-                    }
                     let now = self.machine.monotonic();
                     if now.saturating_sub(kept_at) >= KEEP_EVERY {
                         kept_at = now;
@@ -213,7 +210,8 @@ impl Verification<'_> {
                 }
                 Event::Failed { error, .. } => return Err(error.into()),
             }
-            if self.interrupts.count() > 1 {
+            // In the middle of a file as well: that one is read again from its start.
+            if self.interrupts.count() > 0 {
                 return Ok(Some(Ended::Interrupted));
             }
         }
