@@ -243,7 +243,11 @@ fn describe_below(directory: &mut Directory, within: &str, lines: &mut Vec<Strin
                 let more = format!("to {}", backstore_platform::paths::Printable(&target));
                 lines.push(describe_one(&shown, &stat, Subject::Named(directory, &name), &more));
             }
-            _ => lines.push(describe_one(
+            Kind::ImpliedDirectory
+            | Kind::Fifo
+            | Kind::Socket
+            | Kind::CharacterDevice
+            | Kind::BlockDevice => lines.push(describe_one(
                 &shown,
                 &stat,
                 Subject::Named(directory, &name),
