@@ -1,6 +1,5 @@
 //! A computer with a home, a folder vault and a backup set, for tests that need real backups.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,11 +7,12 @@ use backstore_platform::machine::{Machine, System};
 use backstore_platform::process::Interrupts;
 use backstore_platform::walk::{Directory, ListBuffer};
 use backstore_protocol::chunker::ChunkerConfig;
+use backstore_protocol::store::StoreError;
 use backstore_vault::Vault;
 use clap::Parser;
 use tempfile::TempDir;
 
-use crate::archive::{Archive, ArchiveOptions};
+use crate::archive::{Archive, ArchiveError, ArchiveOptions};
 use crate::backup::{
     BackupContext, BackupPlan, BackupReport, Basis, Device, Monitor, Progress, SealOptions, backup,
 };
@@ -66,6 +66,20 @@ impl Computer {
         Archive::open(&self.home, &self.machine, &ArchiveOptions::read()).unwrap()
     }
 
+    /// The archive, to write. A thread that fetched for the backup before may hold the vault for a moment longer.
+    fn archive_to_write(&self) -> Archive {
+        let mut tries = 0;
+        loop {
+            match Archive::open(&self.home, &self.machine, &ArchiveOptions::write()) {
+                Err(ArchiveError::Store(StoreError::Locked { .. })) if tries < 100_000 => {
+                    tries += 1;
+                    std::thread::yield_now();
+                }
+                opened => return opened.unwrap(),
+            }
+        }
+    }
+
     /// Backs up `source` as the set `files`.
     pub(crate) fn back_up(&self) -> BackupReport {
         self.back_up_roots("files", 1, &[&self.path("source")])
@@ -73,7 +87,7 @@ impl Computer {
 
     /// Backs up roots as a set with this number.
     pub(crate) fn back_up_roots(&self, set: &str, number: u8, roots: &[&Path]) -> BackupReport {
-        let archive = Archive::open(&self.home, &self.machine, &ArchiveOptions::write()).unwrap();
+        let archive = self.archive_to_write();
         let lineage = backstore_protocol::ids::LineageId::from_bytes([number; 16]);
         let newest = archive.source.snapshots(lineage, u64::MAX, 1).unwrap();
         let basis = newest.first().map(|stored| {
@@ -229,7 +243,11 @@ fn describe_below(directory: &mut Directory, within: &str, lines: &mut Vec<Strin
                 let more = format!("to {}", backstore_platform::paths::Printable(&target));
                 lines.push(describe_one(&shown, &stat, Subject::Named(directory, &name), &more));
             }
-            _ => lines.push(describe_one(
+            Kind::ImpliedDirectory
+            | Kind::Fifo
+            | Kind::Socket
+            | Kind::CharacterDevice
+            | Kind::BlockDevice => lines.push(describe_one(
                 &shown,
                 &stat,
                 Subject::Named(directory, &name),
@@ -266,10 +284,7 @@ fn describe_one(
 
 /// Sets the modification time of a file or link, without following it.
 pub(crate) fn set_mtime(path: &Path, seconds: i64, nanoseconds: u32) {
-    let times = std::fs::FileTimes::new();
-    let _ = (times, path.as_os_str().as_bytes());
     let stamp = format!("@{seconds}.{nanoseconds:09}");
-    let status =
-        std::process::Command::new("touch").arg("-h").arg("-d").arg(stamp).arg(path).status().unwrap();
+    let status = std::process::Command::new("touch").args(["-h", "-d", &stamp]).arg(path).status().unwrap();
     assert!(status.success());
 }

@@ -111,7 +111,6 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Exit, CliErro
         view: archive.view(&selected.snapshot),
         items: items(args, &selected, &mappings)?,
         base: base(args)?,
-        base_name: target_name(args),
         existing: args.existing.into(),
         policy: policy(args, &selected, umask),
         filter,
@@ -134,9 +133,9 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Exit, CliErro
         restore::restore(&plan, &context)?
     };
     if args.json {
-        println!("{}", json(&selected, &plan, &report));
+        println!("{}", json(args, &selected, &report));
     } else {
-        println!("{}", summary(&selected, &plan, &report));
+        println!("{}", summary(args, &selected, &report));
     }
     drop(plan);
     archive.close()?;
@@ -254,15 +253,15 @@ fn exit(report: &RestoreReport) -> Exit {
     }
 }
 
-fn json(selected: &Selected, plan: &RestorePlan, report: &RestoreReport) -> serde_json::Value {
+fn json(args: &RestoreArgs, selected: &Selected, report: &RestoreReport) -> serde_json::Value {
     let left_out: serde_json::Map<_, _> =
         report.left_out.iter().map(|(part, count)| (part.to_string(), count.into())).collect();
     serde_json::json!({
         "set": selected.lineage.head.body.set,
         "version": selected.snapshot.id.to_string(),
         "date": selected.shown_date(),
-        "to": plan.base_name,
-        "dry_run": plan.is_dry_run,
+        "to": args.to.as_ref().map(|folder| folder.display().to_string()),
+        "dry_run": args.dry_run,
         "complete": report.ended.is_none() && report.errors == 0,
         "interrupted": report.ended == Some(Ended::Interrupted),
         "files": report.files,
@@ -280,13 +279,13 @@ fn json(selected: &Selected, plan: &RestorePlan, report: &RestoreReport) -> serd
     })
 }
 
-fn summary(selected: &Selected, plan: &RestorePlan, report: &RestoreReport) -> String {
-    let verb = if plan.is_dry_run { "would be restored" } else { "restored" };
+fn summary(args: &RestoreArgs, selected: &Selected, report: &RestoreReport) -> String {
+    let verb = if args.dry_run { "would be restored" } else { "restored" };
     let mut lines = format!(
         "{}, version of {}: {verb} to {}\n  {} in {}, {}",
         selected.lineage.head.body.set,
         selected.shown_date(),
-        Printable(plan.base_name.as_bytes()),
+        Printable(target_name(args).as_bytes()),
         text::plural(report.files, "file", "files"),
         text::plural(report.directories, "directory", "directories"),
         text::size(report.bytes),

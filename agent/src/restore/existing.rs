@@ -85,10 +85,10 @@ pub(super) fn decide_directory(
         let Some(found) = directory.stat(tried)? else { return Ok(Decision::Make(Origin::New, candidate)) };
         if found.kind == Kind::Directory {
             let origin = match run.plan.existing {
-                _ if is_unfinished(&found) => Origin::Unfinished,
                 Existing::Overwrite => Origin::Updated,
                 Existing::Rename | Existing::Skip => Origin::Kept,
             };
+            let origin = if is_unfinished(&found) { Origin::Unfinished } else { origin };
             return Ok(Decision::Make(origin, candidate));
         }
         match run.plan.existing {

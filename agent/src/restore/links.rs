@@ -17,7 +17,7 @@ pub(super) struct Group<'a> {
 
 enum State<'a> {
     /// Its first name is still to come; these wait for it.
-    Planned(Vec<Box<FileTask<'a>>>),
+    Planned(Vec<FileTask<'a>>),
     Made(Made<'a>),
     /// There is nothing to link to: each name becomes a file of its own.
     Absent,
@@ -52,7 +52,7 @@ impl<'a> Group<'a> {
     }
 
     /// The first name is there, or is not going to be. Gives the names that waited.
-    pub(super) fn settle(&self, made: Option<Made<'a>>) -> Vec<Box<FileTask<'a>>> {
+    pub(super) fn settle(&self, made: Option<Made<'a>>) -> Vec<FileTask<'a>> {
         let settled = made.map_or(State::Absent, State::Made);
         match std::mem::replace(&mut *lock(&self.state), settled) {
             State::Planned(waiting) => waiting,
@@ -64,7 +64,7 @@ impl<'a> Group<'a> {
     pub(super) fn further(&self, task: Box<FileTask<'a>>) -> Further<'a> {
         match &mut *lock(&self.state) {
             State::Planned(waiting) => {
-                waiting.push(task);
+                waiting.push(*task);
                 Further::Later
             }
             State::Made(made) => Further::Link(made.clone(), task),

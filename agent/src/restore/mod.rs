@@ -25,7 +25,7 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-use backstore_platform::create::{LeftOutCounts, Policy, TargetDirectory};
+use backstore_platform::create::{Policy, TargetDirectory};
 use backstore_platform::machine::Machine;
 use backstore_vfs::view::View;
 
@@ -54,8 +54,6 @@ pub struct RestorePlan {
     pub items: Vec<Item>,
     /// The directory that places are below; nothing if it is not there yet and nothing is to be made.
     pub base: Option<Arc<TargetDirectory>>,
-    /// Its name in messages.
-    pub base_name: String,
     /// Files that are there already.
     pub existing: Existing,
     /// Metadata that is set.
@@ -101,9 +99,4 @@ pub fn open_target(folder: &Path) -> Result<TargetDirectory, RestoreError> {
     let failed = |source| RestoreError::Target { path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(failed)?;
     TargetDirectory::open(folder, backstore_platform::create::Links::Follow).map_err(failed)
-}
-
-/// What a summary says of metadata that was left out.
-pub fn left_out_lines(counts: &LeftOutCounts) -> Vec<String> {
-    counts.iter().map(|(part, count)| format!("{part}: {count}")).collect()
 }

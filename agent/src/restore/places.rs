@@ -45,9 +45,9 @@ impl Mapping {
 
     /// Where `path` goes if this mapping is about it.
     fn apply(&self, path: &ArchivePath) -> Option<ArchivePath> {
-        let rest = path.components().skip(self.old.components().count());
-        let joined = |new: ArchivePath, name: &[u8]| new.join(name);
-        self.old.contains(path).then(|| rest.fold(Ok(self.new.clone()), |new, name| joined(new?, name)))?.ok()
+        let mut rest = path.components().skip(self.old.components().count());
+        // A path that gets too long stays where it was.
+        self.old.contains(path).then(|| rest.try_fold(self.new.clone(), |new, name| new.join(name)))?.ok()
     }
 }
 

@@ -124,7 +124,7 @@ fn an_interrupted_restore_is_finished_by_the_next() {
     assert_eq!((report.ended, told.len(), report.errors), (Some(Ended::Interrupted), 0, 0));
     assert!(report.files < 902, "{report:?}");
     let (again, told) = there_and_back(&computer, &How::default());
-    assert_eq!((again.ended.clone(), told.len(), again.renamed), (None, 0, 0));
+    assert_eq!((again.ended, told.len(), again.renamed), (None, 0, 0));
     assert_eq!(again.present, report.files);
     assert_eq!(again.files + again.present, 902);
     assert_eq!(describe(&computer.path("target/source")), describe(&computer.path("source")));

@@ -217,7 +217,6 @@ fn a_name_that_turns_out_to_be_taken_gets_a_date() {
         view,
         items: Vec::new(),
         base: None,
-        base_name: String::new(),
         existing: Existing::Rename,
         policy: USUAL,
         filter: Filter::default(),

@@ -54,7 +54,6 @@ fn restore_items(view: View, items: Vec<Item>, to: &Path, how: &How) -> (Restore
         view,
         items,
         base: Some(Arc::new(open_target(to).unwrap())),
-        base_name: to.display().to_string(),
         existing: how.existing,
         policy: how.policy,
         filter: Filter::new(&how.include, &how.exclude).unwrap(),
