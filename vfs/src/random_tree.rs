@@ -52,7 +52,7 @@ pub(crate) fn any_tree() -> impl Strategy<Value = Vec<File>> {
 fn insert(tree: &mut BTreeMap<Vec<u8>, File>, names: &[Vec<u8>], entry: Entry, parts: Vec<Part>) {
     let mut path = ArchivePath::unix_root();
     for name in names {
-        tree.entry(path.key()).and_modify(|file| become_directory(file)).or_insert_with(|| File {
+        tree.entry(path.key()).and_modify(become_directory).or_insert_with(|| File {
             path: path.clone(),
             entry: Entry::new(Kind::ImpliedDirectory),
             parts: Vec::new(),

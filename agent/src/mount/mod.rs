@@ -19,8 +19,8 @@ use backstore_vfs::model::Snapshots;
 use backstore_vfs::objects::ObjectReader;
 
 use crate::archive::{Archive, ArchiveError, ArchiveOptions};
-use crate::home::{Home, HomeError};
-use folder::FollowedFolder;
+use crate::home::{AccountFile, Home, HomeError};
+use folder::{FollowedFolder, Packs};
 use record::{Record, Records};
 use versions::Versions;
 
@@ -100,11 +100,13 @@ fn start(
     was_made: bool,
 ) -> Result<Serving, MountProblem> {
     let options = ArchiveOptions::read();
+    // Looked at before opening, so that nothing is missed which comes in between.
+    let packs = folder_of(home)?.map(|path| Packs::of(&path));
     let mut archive = Archive::open(home, machine, &options)?;
-    if let Some(path) = &archive.folder {
+    if let (Some(path), Some(packs)) = (&archive.folder, packs) {
         let (home, machine, again) = (home.clone(), Arc::clone(machine), options.clone());
         let open = move || Ok(Archive::open(&home, &machine, &again)?.source);
-        let followed = FollowedFolder::new(path, Arc::clone(&archive.source), Box::new(open));
+        let followed = FollowedFolder::new(path, packs, Arc::clone(&archive.source), Box::new(open));
         archive.source = Arc::new(followed);
         archive.reader =
             ObjectReader::new(Arc::clone(&archive.source), (*archive.keys).clone(), &options.reader)
@@ -139,6 +141,12 @@ fn start(
     );
     let record = records.add(&point, was_made, &text)?;
     Ok(Serving { handle, record, text })
+}
+
+/// The folder of the vault that this computer is enrolled with, if it is in one.
+fn folder_of(home: &Home) -> Result<Option<PathBuf>, HomeError> {
+    let Some(file) = AccountFile::load(home)? else { return Ok(None) };
+    Ok(file.destination.as_folder(home)?.map(|(path, ..)| path))
 }
 
 /// Makes the mount point if there is nothing; whether it did.

@@ -17,12 +17,11 @@ fn reader(archive: &TestArchive) -> Arc<ObjectReader> {
     ObjectReader::new(archive.source(), archive.keys(), &ReaderOptions::default()).unwrap()
 }
 
+/// A file and its bytes, if they can be read.
+type Read = (ArchivePath, Option<Vec<u8>>);
+
 /// All contents of a tree by path; of what cannot be read, nothing. The second number is the most that was held.
-fn contents(
-    reader: &Arc<ObjectReader>,
-    root: Root,
-    window: u64,
-) -> (Vec<(ArchivePath, Option<Vec<u8>>)>, u64) {
+fn contents(reader: &Arc<ObjectReader>, root: Root, window: u64) -> (Vec<Read>, u64) {
     let walk = View::new(Arc::clone(reader), root).walk_all().unwrap();
     let files = walk.map(|item| {
         let (path, entry) = item.unwrap();

@@ -497,9 +497,8 @@ fn a_blocked_read_does_not_block_others() {
     }
     let mut archive = TestArchive::new();
     let ids: Vec<_> = (0..40u64)
-        .map(|number| {
-            file(&mut archive, &format!("/{number:02}"), noise(300_000, number));
-            number
+        .inspect(|number| {
+            file(&mut archive, &format!("/{number:02}"), noise(300_000, *number));
         })
         .collect();
     file(&mut archive, "/small", vec![5; 100]);
