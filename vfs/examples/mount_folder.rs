@@ -4,7 +4,7 @@
 //! all of it as a restore would and tells how long that took.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-fn archive(folder: &PathBuf) -> Result<(Root, Arc<ObjectReader>)> {
+fn archive(folder: &Path) -> Result<(Root, Arc<ObjectReader>)> {
     let started = Instant::now();
     let mut archive = TestArchive::new();
     add_folder(&mut archive, folder)?;
@@ -46,7 +46,7 @@ fn archive(folder: &PathBuf) -> Result<(Root, Arc<ObjectReader>)> {
     Ok((root, ObjectReader::new(archive.source(), archive.keys(), &ReaderOptions::default())?))
 }
 
-fn show(folder: &PathBuf, point: &PathBuf) -> Result<()> {
+fn show(folder: &Path, point: &Path) -> Result<()> {
     let (root, reader) = archive(folder)?;
     let version = Version {
         id: SnapshotId::ZERO,
@@ -70,7 +70,7 @@ fn show(folder: &PathBuf, point: &PathBuf) -> Result<()> {
     Ok(())
 }
 
-fn read_all(folder: &PathBuf) -> Result<()> {
+fn read_all(folder: &Path) -> Result<()> {
     let (root, reader) = archive(folder)?;
     let started = Instant::now();
     let walk = View::new(Arc::clone(&reader), root).walk_all()?;
