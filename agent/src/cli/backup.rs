@@ -8,6 +8,7 @@ use backstore_protocol::chunker::ChunkerConfig;
 use backstore_protocol::snapshot::Body;
 use backstore_protocol::store::Recovery;
 
+use super::output::say;
 use super::progress::{Console, ProgressLine};
 use super::{CliError, Context, Exit, text};
 use crate::archive::{Archive, ArchiveError, ArchiveOptions};
@@ -74,9 +75,9 @@ pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<Exit, CliError
     for set in sets {
         let report = run_set(set, &config, args, context, &interrupts)?;
         if args.json {
-            println!("{}", json(set, &report));
+            say!("{}", json(set, &report));
         } else {
-            println!("{}", summary(set, &report, args.dry_run));
+            say!("{}", summary(set, &report, args.dry_run));
         }
         if report.is_partial {
             return Ok(Exit::Interrupted);

@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 
+use super::output::say;
 use super::{CliError, Context, Exit};
 use crate::home::{AccountFile, HomeError};
 
@@ -35,9 +36,9 @@ pub(super) fn run(args: &DestinationArgs, context: &Context) -> Result<Exit, Cli
                         serde_json::json!({ "destination": file.destination.to_string(), "account": file.name, "account_id": file.account })
                     })
                     .collect();
-                println!("{}", serde_json::json!({ "destinations": list }));
+                say!("{}", serde_json::json!({ "destinations": list }));
             } else if let Some(file) = file {
-                println!("{}  account {}", file.destination, file.name);
+                say!("{}  account {}", file.destination, file.name);
             } else {
                 return Err(HomeError::NotEnrolled.into());
             }
@@ -45,7 +46,7 @@ pub(super) fn run(args: &DestinationArgs, context: &Context) -> Result<Exit, Cli
         DestinationCommand::Remove => {
             let file = file.ok_or(HomeError::NotEnrolled)?;
             AccountFile::remove(&context.home)?;
-            println!("This computer no longer backs up to {}. What is there stays there.", file.destination);
+            say!("This computer no longer backs up to {}. What is there stays there.", file.destination);
         }
     }
     Ok(Exit::Complete)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use backstore_vault::Vault;
 
+use super::output::say;
 use super::{CliError, Context, Exit};
 
 /// Make a vault in a folder, on a USB disk or a NAS
@@ -17,7 +18,7 @@ pub(super) struct InitArgs {
 
 pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Exit, CliError> {
     let id = Vault::create(&args.folder, &*context.machine)?;
-    println!("vault {id} in {}", args.folder.display());
-    println!("next:  backstore login {}", args.folder.display());
+    say!("vault {id} in {}", args.folder.display());
+    say!("next:  backstore login {}", args.folder.display());
     Ok(Exit::Complete)
 }

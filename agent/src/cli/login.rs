@@ -10,6 +10,7 @@ use backstore_protocol::ids::Fingerprint;
 use backstore_protocol::quic::{Connecting, Enrolment, Identity, ServerAddress};
 use backstore_protocol::store::StoreError;
 
+use super::output::say;
 use super::{CliError, Context, Exit};
 use crate::enrol::{Invitation, Login, PasswordSource};
 use crate::home::device_name;
@@ -63,17 +64,17 @@ pub(super) fn run(args: &LoginArgs, context: &Context) -> Result<Exit, CliError>
         let folder = absolute(Path::new(&text))
             .map_err(|source| CliError::Io { action: format!("find {text}"), source })?;
         let is_new = login.in_folder(&folder)?;
-        println!("A folder cannot keep this computer from deleting what it has backed up, as a server does.");
+        say!("A folder cannot keep this computer from deleting what it has backed up, as a server does.");
         (is_new, folder.display().to_string())
     };
     if is_new {
-        println!(
+        say!(
             "The account was made. Without its password, or another enrolled computer, nobody can read its archives: keep it well."
         );
     }
-    println!("This computer is enrolled with {place}.");
-    println!("next:  backstore set add NAME FOLDER…");
-    println!("       backstore backup");
+    say!("This computer is enrolled with {place}.");
+    say!("next:  backstore set add NAME FOLDER…");
+    say!("       backstore backup");
     Ok(Exit::Complete)
 }
 
@@ -95,9 +96,9 @@ fn confirm(server: &str, account: &str, context: &Context) -> Result<String, Cli
         Err(error) => return Err(crate::enrol::EnrolError::from(error).into()),
         Ok(_) => return Err(CliError::Usage("the server has no key".to_owned())),
     };
-    println!("{address} has the fingerprint");
-    println!("  {found}");
-    println!("Compare it with what whoever runs the server tells you: `backstored init` printed it.");
+    say!("{address} has the fingerprint");
+    say!("  {found}");
+    say!("Compare it with what whoever runs the server tells you: `backstored init` printed it.");
     if !matches!(&*ask("Is it the same? (yes/no) ")?, "yes" | "y") {
         return Err(CliError::Usage("not confirmed: nothing was sent".to_owned()));
     }

@@ -12,6 +12,7 @@ use backstore_platform::process::{
 use backstore_vfs::host::MountOptions;
 use tracing_subscriber::EnvFilter;
 
+use super::output::say;
 use super::{CliError, Context, Exit};
 use crate::mount::{MountRequest, serve, text_of};
 
@@ -77,7 +78,7 @@ fn start_in_background(args: &MountArgs, point: &Path, context: &Context) -> Res
     match start_daemon(command.arg("--").arg(point), START_PATIENCE) {
         Ok(started) => {
             let text = text_of(&context.home, started.pid);
-            println!("{}", text.unwrap_or_else(|| format!("BACKSTORE mounted at {}", point.display())));
+            say!("{}", text.unwrap_or_else(|| format!("BACKSTORE mounted at {}", point.display())));
             Ok(Exit::Complete)
         }
         // It has said why.
@@ -122,7 +123,7 @@ fn stay(
     });
     interrupts.map_err(|source| CliError::Io { action: "watch for Ctrl-C".to_owned(), source })?;
     match readiness {
-        None => println!("{}", serving.text),
+        None => say!("{}", serving.text),
         Some(readiness) => {
             let failed = |source| CliError::Io { action: "go into the background".to_owned(), source };
             std::env::set_current_dir("/").map_err(failed)?;

@@ -9,6 +9,17 @@ use serde_json::Value;
 
 use super::CliError;
 
+/// A line for whoever reads: `println!` for commands that have done their work, which counts even when nobody listens any more.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::output::write_line(format_args!($($text)*)) };
+}
+pub(super) use say;
+
+/// Writes a line, if it can be written.
+pub(super) fn write_line(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
 /// Standard output.
 pub(super) struct Output {
     out: BufWriter<StdoutLock<'static>>,

@@ -10,6 +10,7 @@ use backstore_platform::space::space;
 use backstore_platform::system;
 use clap::ValueEnum;
 
+use super::output::say;
 use super::progress::{Console, ProgressLine};
 use super::{CliError, Context, Exit, text};
 use crate::archive::{Archive, ArchiveOptions};
@@ -133,9 +134,9 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Exit, CliErro
         restore::restore(&plan, &context)?
     };
     if args.json {
-        println!("{}", json(args, &selected, &report));
+        say!("{}", json(args, &selected, &report));
     } else {
-        println!("{}", summary(args, &selected, &report));
+        say!("{}", summary(args, &selected, &report));
     }
     drop(plan);
     archive.close()?;

@@ -6,6 +6,7 @@ use backstore_platform::paths::absolute;
 use backstore_protocol::ids::LineageId;
 use clap::Subcommand;
 
+use super::output::say;
 use super::{CliError, Context, Exit, text};
 use crate::home::{Config, ConfigError, SetConfig};
 use crate::scan::PathPattern;
@@ -111,16 +112,16 @@ pub(super) fn run(args: SetArgs, context: &Context) -> Result<Exit, CliError> {
             selection.apply(&mut set)?;
             config.sets.push(set);
             config.save(&context.home)?;
-            println!("Set {name} was added.");
-            println!("next:  backstore backup {name}");
+            say!("Set {name} was added.");
+            say!("next:  backstore backup {name}");
         }
         SetCommand::List { json } => {
             if json {
-                println!("{}", serde_json::json!({ "sets": config.sets }));
+                say!("{}", serde_json::json!({ "sets": config.sets }));
             } else if config.sets.is_empty() {
-                println!("No sets yet: say `backstore set add NAME FOLDER…`");
+                say!("No sets yet: say `backstore set add NAME FOLDER…`");
             } else {
-                config.sets.iter().for_each(|set| println!("{}  {}", set.name, set.roots.join("  ")));
+                config.sets.iter().for_each(|set| say!("{}  {}", set.name, set.roots.join("  ")));
             }
         }
         SetCommand::Show { name, json } => show(config.set(&name)?, json),
@@ -143,7 +144,7 @@ pub(super) fn run(args: SetArgs, context: &Context) -> Result<Exit, CliError> {
             config.set(&name)?;
             config.sets.retain(|set| set.name != name);
             config.save(&context.home)?;
-            println!("Set {name} is no longer backed up. Its snapshots stay at the destination.");
+            say!("Set {name} is no longer backed up. Its snapshots stay at the destination.");
         }
     }
     Ok(Exit::Complete)
@@ -196,21 +197,21 @@ fn full(path: &Path) -> Result<PathBuf, CliError> {
 
 fn show(set: &SetConfig, json: bool) {
     if json {
-        println!("{}", serde_json::json!(set));
+        say!("{}", serde_json::json!(set));
         return;
     }
-    println!("{}", set.name);
-    set.roots.iter().for_each(|root| println!("  root      {root}"));
-    set.exclude.iter().for_each(|pattern| println!("  exclude   {pattern}"));
-    set.exclude_file.iter().for_each(|file| println!("  exclude what is in {file}"));
-    set.exclude_if_present.iter().for_each(|name| println!("  exclude directories that hold {name}"));
+    say!("{}", set.name);
+    set.roots.iter().for_each(|root| say!("  root      {root}"));
+    set.exclude.iter().for_each(|pattern| say!("  exclude   {pattern}"));
+    set.exclude_file.iter().for_each(|file| say!("  exclude what is in {file}"));
+    set.exclude_if_present.iter().for_each(|name| say!("  exclude directories that hold {name}"));
     if let Some(bytes) = set.exclude_larger_than {
-        println!("  exclude files larger than {}", text::size(bytes));
+        say!("  exclude files larger than {}", text::size(bytes));
     }
     if set.one_file_system {
-        println!("  stays on the file systems of its roots");
+        say!("  stays on the file systems of its roots");
     }
-    println!("  default exclusions {}", if set.no_default_exclusions { "off" } else { "on" });
-    println!("  time zone {}", set.zone);
-    println!("  lineage   {}", set.lineage);
+    say!("  default exclusions {}", if set.no_default_exclusions { "off" } else { "on" });
+    say!("  time zone {}", set.zone);
+    say!("  lineage   {}", set.lineage);
 }

@@ -1,5 +1,6 @@
 //! `backstore status`.
 
+use super::output::say;
 use super::{CliError, Context, Exit, text};
 use crate::home::{AccountFile, Config, LineageMemory};
 
@@ -46,24 +47,24 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError
             })
             .collect();
         let destination = account.map(|account| account.destination.to_string());
-        println!("{}", serde_json::json!({ "destination": destination, "sets": sets }));
+        say!("{}", serde_json::json!({ "destination": destination, "sets": sets }));
     } else {
         match account {
-            Some(account) => println!("destination {}  account {}", account.destination, account.name),
-            None => println!("no destination: say `backstore login`"),
+            Some(account) => say!("destination {}  account {}", account.destination, account.name),
+            None => say!("no destination: say `backstore login`"),
         }
         if sets.is_empty() {
-            println!("no backup sets: say `backstore set add NAME FOLDER…`");
+            say!("no backup sets: say `backstore set add NAME FOLDER…`");
         }
         for (set, state, age, late) in sets {
             let when = age
                 .map_or_else(|| "never backed up".to_owned(), |age| format!("backed up {}", text::ago(age)));
-            println!("{}  {when}{}", set.name, if late { "  TOO OLD" } else { "" });
+            say!("{}  {when}{}", set.name, if late { "  TOO OLD" } else { "" });
             if let Some(problem) = state.last_problem {
-                println!("  last attempt: {problem}");
+                say!("  last attempt: {problem}");
             }
             if state.last_errors > 0 {
-                println!(
+                say!(
                     "  {}",
                     text::plural(state.last_errors, "file was not read whole", "files were not read whole")
                 );

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::mount::mount_point;
+use super::output::say;
 use super::{CliError, Context, Exit};
 use crate::mount::unmount;
 
@@ -22,6 +23,6 @@ pub(super) struct UmountArgs {
 pub(super) fn run(args: &UmountArgs, context: &Context) -> Result<Exit, CliError> {
     let point = mount_point(args.dir.as_deref())?;
     let point = unmount(&context.home, &point, args.force)?;
-    println!("unmounted {}", point.display());
+    say!("unmounted {}", point.display());
     Ok(Exit::Complete)
 }
