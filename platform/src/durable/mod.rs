@@ -48,6 +48,12 @@ pub fn sync_bytes(file: &File) -> io::Result<()> {
     file.sync_data()
 }
 
+/// Tells the system that bytes of `file` which are durable will not be read soon, so that their memory can serve what is written next. A hint: where it is
+/// not understood nothing happens.
+pub fn let_go(file: &File) {
+    system::let_go(file);
+}
+
 /// Makes the bytes of `file` and everything about it but its name durable.
 ///
 /// # Errors

@@ -19,6 +19,15 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<Durability> {
 }
 
 #[cfg(target_os = "linux")]
+pub(super) fn let_go(file: &File) {
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+}
+
+/// macOS has no such hint for bytes that are cached already.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn let_go(_file: &File) {}
+
+#[cfg(target_os = "linux")]
 pub(super) fn reserve(file: &File, offset: u64, length: u64) -> io::Result<Reservation> {
     use rustix::fs::FallocateFlags;
     use rustix::io::Errno;

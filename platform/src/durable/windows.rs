@@ -12,6 +12,9 @@ pub(super) fn sync_folder(_folder: &Path) -> io::Result<Durability> {
     Ok(Durability::NameNotSynced)
 }
 
+/// There is no such hint here.
+pub(super) fn let_go(_file: &File) {}
+
 /// Setting the length aside without writing zeros needs a privilege; growing by writing works everywhere.
 pub(super) fn reserve(_file: &File, _offset: u64, _length: u64) -> io::Result<Reservation> {
     Ok(Reservation::NotSupported)

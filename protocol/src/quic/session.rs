@@ -20,7 +20,7 @@ use crate::store::{Committed, Opened, Session, SessionRequest, StoreError};
 use crate::wire::{AskError, Commit, CommitDone, Damaged, Ids, OpenSession, SessionOpened, Touch};
 
 /// Bytes sent but not durable, at most; one batch may be larger.
-const UNACKNOWLEDGED_MAX: usize = 16 << 20;
+const UNACKNOWLEDGED_MAX: usize = 12 << 20;
 /// Batches on their way at once.
 const PUTS_MAX: usize = 8;
 /// Damaged objects a session learns of; an archive with more needs repair first.
