@@ -22,7 +22,7 @@ use crate::restore::{
 
 /// Get files back, as `cp -a` from the mounted version would
 ///
-/// Each PATH becomes DIR/<its name>; without a PATH, everything is restored under its full path. A path is absolute, relative to the current folder, or
+/// Each PATH becomes DIR/NAME; without a PATH, everything is restored under its full path. A path is absolute, relative to the current folder, or
 /// pasted from a mount, whose version then counts. Files that cannot be restored whole are named, and the exit code is then 3. A restore that was cut off
 /// goes on where it was when the same command is given again.
 #[derive(Debug, clap::Args)]

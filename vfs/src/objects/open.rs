@@ -1,6 +1,6 @@
 //! From what a destination holds to what can be used: decrypting, decompressing, checking the id, parsing.
 //!
-//! [`Openers`] does it on as many threads as there are cores, with what somebody waits for first.
+//! It is done on as many threads as there are cores, with what somebody waits for first.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};

@@ -1,4 +1,4 @@
-//! What stands in packs: FORMAT.md sections 3 to 7. Bytes to values and back, no I/O but in [`scan`] and [`file`].
+//! What stands in packs: FORMAT.md sections 3 to 7. Bytes to values and back, no I/O but in [`scan`] and [`mod@file`].
 
 pub(crate) mod control;
 pub(crate) mod file;
