@@ -86,29 +86,6 @@ pub enum ArchiveError {
     /// Something of the archive cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A time that says nothing.
-    #[error(transparent)]
-    Time(#[from] TimeError),
-    /// There is no such backup set.
-    #[error("there is no backup set {name:?} in the archive")]
-    NoSuchSet {
-        /// What was asked for.
-        name: String,
-    },
-    /// There are several backup sets, and none was named.
-    #[error("there are several backup sets; name one with --set: {names}")]
-    WhichSet {
-        /// Their names.
-        names: String,
-    },
-    /// There is no snapshot at or before a time.
-    #[error("backup set {set:?} has no snapshot {when}")]
-    NoSuchSnapshot {
-        /// The set.
-        set: String,
-        /// Which was asked for.
-        when: String,
-    },
     /// Nothing has been backed up yet.
     #[error("nothing has been backed up yet")]
     Empty,

@@ -7,7 +7,6 @@ use backstore_protocol::snapshot::{Body, Header};
 use backstore_protocol::store::{LineageInfo, StoredSnapshot};
 use backstore_vfs::view::View;
 
-use super::times::Moment;
 use super::{Archive, ArchiveError};
 
 /// A snapshot whose signature was checked, with its body.
@@ -65,56 +64,9 @@ impl Archive {
         Ok(lineages)
     }
 
-    /// The lineage of a set: by name, or the only one; of this device unless another is named.
-    pub fn lineage(&self, set: Option<&str>, device: Option<&str>) -> Result<LineageSummary, ArchiveError> {
-        let all = self.lineages()?;
-        if all.is_empty() {
-            return Err(ArchiveError::Empty);
-        }
-        let is_device = |summary: &LineageSummary| match device {
-            Some(name) => summary.device_name == name || summary.head.header.device.to_string() == name,
-            None => summary.head.header.device == self.device,
-        };
-        let mut fitting: Vec<_> = all
-            .iter()
-            .filter(|summary| is_device(summary) && set.is_none_or(|set| summary.head.body.set == set))
-            .collect();
-        if fitting.is_empty() && device.is_none() {
-            // Nothing of this computer: those of others, as after it was replaced.
-            fitting =
-                all.iter().filter(|summary| set.is_none_or(|set| summary.head.body.set == set)).collect();
-        }
-        match fitting[..] {
-            [one] => Ok(one.clone()),
-            [] => Err(ArchiveError::NoSuchSet { name: set.or(device).unwrap_or_default().to_owned() }),
-            _ => {
-                let name = |summary: &&LineageSummary| {
-                    format!("{} (of {})", summary.head.body.set, summary.device_name)
-                };
-                Err(ArchiveError::WhichSet { names: fitting.iter().map(name).collect::<Vec<_>>().join(", ") })
-            }
-        }
-    }
-
     /// The snapshots of a lineage, newest first.
     pub fn snapshots(&self, lineage: LineageId) -> Snapshots<'_> {
         Snapshots { archive: self, lineage, before: u64::MAX, page: Vec::new().into_iter(), is_done: false }
-    }
-
-    /// The newest snapshot of a lineage at or before a moment, or the one with an id.
-    pub fn snapshot_at(
-        &self,
-        summary: &LineageSummary,
-        when: &Moment,
-    ) -> Result<OpenedSnapshot, ArchiveError> {
-        for stored in self.snapshots(summary.info.lineage) {
-            let stored = stored?;
-            let (id, header) = (stored.id, self.verify(&stored)?);
-            if when.fits(&id, header.started_at, stored.received_at) {
-                return self.open_verified(&stored, header);
-            }
-        }
-        Err(ArchiveError::NoSuchSnapshot { set: summary.head.body.set.clone(), when: when.to_string() })
     }
 
     /// A snapshot's tree.

@@ -9,7 +9,7 @@ use backstore_vfs::view::View;
 use super::entry_line::shown_path;
 use super::{CliError, Context};
 use crate::archive::{Archive, ArchiveOptions};
-use crate::reading::{Place, ReadingError, Versions};
+use crate::reading::{Place, ReadingError, Versions, missing};
 
 /// Which backup set.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -55,7 +55,8 @@ impl SetChoice {
         archive: &'a Archive,
         path: Option<&ArchivePath>,
     ) -> Result<Versions<'a>, ReadingError> {
-        Versions::choose(archive, self.set.as_deref(), self.device.as_deref(), path)
+        let paths: Vec<_> = path.map(|path| vec![path]).into_iter().collect();
+        Versions::choose(archive, self.set.as_deref(), self.device.as_deref(), &paths)
     }
 
     /// Finds a path in the version that it names itself, or that `at` does.
@@ -100,41 +101,10 @@ impl SetChoice {
             Some(entry) => Ok(Located { versions, view, path, entry }),
             None => Err(ReadingError::NoSuchPath {
                 path: shown_path(&path),
-                nearest: nearest(&view, &path),
+                nearest: missing(&view, &path).map_err(ReadingError::from)?,
                 version: version.name,
             }
             .into()),
         }
     }
-}
-
-/// Names that a message shows of a folder.
-const NAMES_SHOWN: usize = 5;
-
-/// What there is in the nearest folder above a path that is not there.
-fn nearest(view: &View, path: &ArchivePath) -> String {
-    let mut above = path.parent();
-    while let Some(folder) = above {
-        match view.resolve(&folder) {
-            Ok(Some(entry)) if !entry.kind.is_directory() => {
-                return format!("; {} is not a directory", shown_path(&folder));
-            }
-            Ok(Some(_)) => {
-                let Ok(children) = view.children(&folder) else { return String::new() };
-                let names: Vec<_> =
-                    children.filter_map(Result::ok).take(NAMES_SHOWN + 1).map(|(name, _)| name).collect();
-                let shown = names.iter().take(NAMES_SHOWN);
-                let mut list: Vec<_> =
-                    shown.map(|name| backstore_platform::paths::Printable(name).to_string()).collect();
-                if names.len() > NAMES_SHOWN {
-                    list.push("…".to_owned());
-                }
-                let list = if list.is_empty() { "nothing".to_owned() } else { list.join(", ") };
-                return format!("; {} has {list}", shown_path(&folder));
-            }
-            Ok(None) => above = folder.parent(),
-            Err(_) => return String::new(),
-        }
-    }
-    String::new()
 }

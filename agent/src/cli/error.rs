@@ -137,13 +137,19 @@ impl CliError {
             | Self::Vault(VaultError::FolderMissing { .. }) => {
                 Some("is the disk connected and mounted? It is never made anew by itself")
             }
-            Self::Reading(ReadingError::NoSuchVersion { .. }) => Some("`backstore snapshots` lists them"),
-            Self::Reading(ReadingError::NoSuchPath { .. }) => {
+            Self::Reading(ReadingError::NoSuchVersion { .. })
+            | Self::Restore(RestoreError::Reading(ReadingError::NoSuchVersion { .. })) => {
+                Some("`backstore snapshots` lists them")
+            }
+            Self::Reading(ReadingError::NoSuchPath { .. })
+            | Self::Restore(RestoreError::Reading(ReadingError::NoSuchPath { .. })) => {
                 Some("`backstore versions PATH` shows whether another version has it")
             }
             Self::Archive(ArchiveError::Empty)
-            | Self::Mount(MountProblem::Archive(ArchiveError::Empty))
-            | Self::Restore(RestoreError::Archive(ArchiveError::Empty)) => Some("say `backstore backup`"),
+            | Self::Mount(MountProblem::Reading(ReadingError::Archive(ArchiveError::Empty)))
+            | Self::Restore(RestoreError::Reading(ReadingError::Archive(ArchiveError::Empty))) => {
+                Some("say `backstore backup`")
+            }
             Self::Mount(MountProblem::Mount(MountError::Busy { .. })) => {
                 Some("end what uses it, or say `backstore umount --force`")
             }
@@ -206,10 +212,7 @@ fn exit_of_enrol(error: &EnrolError) -> Exit {
 
 fn exit_of_archive(error: &ArchiveError) -> Exit {
     match error {
-        ArchiveError::NoSuchSet { .. } | ArchiveError::NoSuchSnapshot { .. } | ArchiveError::Empty => {
-            Exit::NotFound
-        }
-        ArchiveError::WhichSet { .. } | ArchiveError::Time(_) => Exit::Usage,
+        ArchiveError::Empty => Exit::NotFound,
         ArchiveError::Store(error) => exit_of_store(error),
         ArchiveError::Home(error) => exit_of_home(error),
         ArchiveError::Log(_)
@@ -239,6 +242,7 @@ fn exit_of_backup(error: &BackupError) -> Exit {
 fn exit_of_mount(error: &MountProblem) -> Exit {
     match error {
         MountProblem::Archive(error) => exit_of_archive(error),
+        MountProblem::Reading(error) => exit_of_reading(error),
         MountProblem::Home(error) => exit_of_home(error),
         MountProblem::Mount(MountError::AlreadyMounted { .. }) => Exit::Locked,
         MountProblem::Mount(
@@ -263,13 +267,8 @@ fn exit_of_mount(error: &MountProblem) -> Exit {
 fn exit_of_restore(error: &RestoreError) -> Exit {
     match error {
         RestoreError::Archive(error) => exit_of_archive(error),
-        RestoreError::NoSuchSet { .. }
-        | RestoreError::NoSuchVersion { .. }
-        | RestoreError::NoSuchPath { .. } => Exit::NotFound,
-        RestoreError::WhichSet { .. }
-        | RestoreError::Path(_)
-        | RestoreError::Foreign { .. }
-        | RestoreError::Usage(_) => Exit::Usage,
+        RestoreError::Reading(error) => exit_of_reading(error),
+        RestoreError::Path(_) | RestoreError::Foreign { .. } | RestoreError::Usage(_) => Exit::Usage,
         RestoreError::Target { .. } | RestoreError::Threads(_) => Exit::Failed,
     }
 }

@@ -109,7 +109,7 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Exit, CliErro
     let selected = select(&archive, &request, context.machine.now_ms())?;
     let console = Console::new();
     let plan = RestorePlan {
-        view: archive.view(&selected.snapshot),
+        view: selected.view(&archive),
         items: items(args, &selected, &mappings)?,
         base: base(args)?,
         existing: args.existing.into(),
@@ -122,7 +122,7 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Exit, CliErro
     tell_before(args, &selected, &console);
     let progress = Arc::new(Progress::default());
     let report = {
-        let expected = selected.is_everything.then_some(selected.snapshot.body.totals.bytes);
+        let expected = selected.is_everything.then_some(selected.body.totals.bytes);
         let _line = ProgressLine::start_restore(&console, Arc::clone(&progress), expected);
         let is_interrupted = || interrupts.count() > 0;
         let context = RestoreContext {
@@ -211,23 +211,23 @@ fn policy(args: &RestoreArgs, selected: &Selected, umask: u16) -> Policy {
         owners,
         xattrs: true,
         times: true,
-        attributes: selected.snapshot.body.system == system::NAME,
+        attributes: selected.body.system == system::NAME,
         privileged: args.privileged_metadata,
     }
 }
 
 /// What is to be known before it begins.
 fn tell_before(args: &RestoreArgs, selected: &Selected, console: &Console) {
-    if selected.snapshot.header.is_partial {
+    if selected.version.is_partial {
         console.note(&format!(
             "the version of {} is partial: the backup was ended early, and what it had not come to is not in it",
             selected.shown_date()
         ));
     }
-    if selected.snapshot.is_damaged {
+    if selected.version.is_damaged {
         console.note("the destination has lost a part of this version: what is missing will be named");
     }
-    let bytes = selected.snapshot.body.totals.bytes;
+    let bytes = selected.body.totals.bytes;
     let folder = args.to.as_deref().map_or(Ok(PathBuf::from("/")), absolute);
     if let Some(room) = folder.ok().and_then(|folder| space(&folder).ok())
         && selected.is_everything
@@ -259,7 +259,7 @@ fn json(args: &RestoreArgs, selected: &Selected, report: &RestoreReport) -> serd
         report.left_out.iter().map(|(part, count)| (part.to_string(), count.into())).collect();
     serde_json::json!({
         "set": selected.lineage.head.body.set,
-        "version": selected.snapshot.id.to_string(),
+        "version": selected.version.id.to_string(),
         "date": selected.shown_date(),
         "to": args.to.as_ref().map(|folder| folder.display().to_string()),
         "dry_run": args.dry_run,

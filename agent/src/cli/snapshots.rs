@@ -53,7 +53,7 @@ pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Exit, CliEr
 
 /// All sets there are, or the one that is meant.
 fn lineages<'a>(archive: &'a Archive, args: &SnapshotsArgs) -> Result<Vec<Versions<'a>>, CliError> {
-    match Versions::choose(archive, args.set.as_deref(), args.device.as_deref(), None) {
+    match Versions::choose(archive, args.set.as_deref(), args.device.as_deref(), &[]) {
         Ok(one) if args.set.is_some() => Ok(vec![one]),
         Ok(_) | Err(ReadingError::WhichSet { .. }) => {
             let fits =

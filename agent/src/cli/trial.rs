@@ -245,7 +245,7 @@ impl Trial<'_> {
     /// Opens the archive as it is now, and mounts it.
     fn show(&self) -> Result<Shown, CliError> {
         let archive = open(&self.context)?;
-        let versions = Versions::choose(&archive, None, None, None)?;
+        let versions = Versions::choose(&archive, None, None, &[])?;
         let model =
             Arc::new(Snapshots::new(&archive.reader, Owner::default()).map_err(ReadingError::Thread)?);
         let zone = versions.zone.name();
@@ -263,7 +263,7 @@ impl Trial<'_> {
 
     /// The versions as folders.
     fn list(&self, shown: &Shown) -> Result<(), CliError> {
-        let versions = Versions::choose(&shown.archive, None, None, None)?;
+        let versions = Versions::choose(&shown.archive, None, None, &[])?;
         say("")?;
         match &shown.mount {
             Some(mount) => {
@@ -287,7 +287,7 @@ impl Trial<'_> {
     }
 
     fn differences(&self, archive: &Archive) -> Result<(), CliError> {
-        let versions = Versions::choose(archive, None, None, None)?;
+        let versions = Versions::choose(archive, None, None, &[])?;
         let all = versions.all()?;
         let [new, old, ..] = &all[..] else {
             return say(
@@ -316,7 +316,7 @@ impl Trial<'_> {
 
     fn say_how_to_look(&self, shown: &Shown) -> Result<(), CliError> {
         let Some(mount) = &shown.mount else { return Ok(()) };
-        let versions = Versions::choose(&shown.archive, None, None, None)?;
+        let versions = Versions::choose(&shown.archive, None, None, &[])?;
         say("Look into them in another window, or in a file manager:")?;
         let all = versions.all()?;
         if let [new, old, ..] = &all[..] {

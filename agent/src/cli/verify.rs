@@ -158,7 +158,7 @@ fn println_quietly(text: &str) -> Result<(), CliError> {
 
 /// The sets that are meant: all without a name, of all computers without one.
 fn sets<'a>(archive: &'a Archive, args: &VerifyArgs) -> Result<Vec<Versions<'a>>, CliError> {
-    let chosen = Versions::choose(archive, args.set.as_deref(), args.device.as_deref(), None);
+    let chosen = Versions::choose(archive, args.set.as_deref(), args.device.as_deref(), &[]);
     match chosen {
         Ok(_) | Err(ReadingError::WhichSet { .. }) => {}
         Err(error) => return Err(error.into()),

@@ -20,6 +20,7 @@ use backstore_vfs::objects::ObjectReader;
 
 use crate::archive::{Archive, ArchiveError, ArchiveOptions};
 use crate::home::{AccountFile, Home, HomeError};
+use crate::reading::{self, ReadingError};
 use folder::{FollowedFolder, Packs};
 use record::{Record, Records};
 use versions::Versions;
@@ -41,6 +42,9 @@ pub enum MountProblem {
     /// The archive.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// There is no such set.
+    #[error(transparent)]
+    Reading(#[from] ReadingError),
     /// The mount.
     #[error(transparent)]
     Mount(#[from] MountError),
@@ -112,7 +116,7 @@ fn start(
             ObjectReader::new(Arc::clone(&archive.source), (*archive.keys).clone(), &options.reader)
                 .map_err(ArchiveError::Threads)?;
     }
-    let summary = archive.lineage(request.set.as_deref(), None)?;
+    let summary = reading::Versions::choose(&archive, request.set.as_deref(), None, &[])?.lineage;
     let model = Snapshots::new(&archive.reader, host::this_user()).map_err(ArchiveError::Threads)?;
     let model = Arc::new(model);
     let reopen = {

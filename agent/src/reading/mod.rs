@@ -7,6 +7,7 @@ mod difference;
 mod error;
 mod history;
 mod matches;
+mod missing;
 mod place;
 #[cfg(test)]
 mod tests;
@@ -18,5 +19,6 @@ pub use difference::{Difference, Differences};
 pub use error::ReadingError;
 pub use history::{History, State};
 pub use matches::{AllMatches, Match, Matches, Query};
+pub use missing::missing;
 pub use place::Place;
 pub use versions::{VersionInfo, Versions, is_version_name};

@@ -20,6 +20,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// The paths it may mean.
+    pub fn meanings(&self) -> impl Iterator<Item = &ArchivePath> {
+        std::iter::once(&self.path).chain(self.pasted.as_deref().map(|pasted| &pasted.path))
+    }
+
     /// Reads a path.
     pub fn parse(text: &Path) -> Result<Self, ReadingError> {
         // Where the system tells of no mounts, the text alone decides.

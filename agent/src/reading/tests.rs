@@ -259,7 +259,7 @@ proptest! {
             model.push(files.clone());
         }
         let archive = bench.archive();
-        let versions = Versions::choose(&archive, Some("docs"), None, None).unwrap();
+        let versions = Versions::choose(&archive, Some("docs"), None, &[]).unwrap();
         let all = versions.all().unwrap();
         let moment = |version: &VersionInfo| ((version.started_at - BEGIN_MS) / STEP_MS) as usize - 1;
         let states: Vec<&Files> = all.iter().map(|version| &model[moment(version)]).collect();
@@ -412,7 +412,7 @@ fn damage_is_named_with_its_files_and_versions() {
         fs::write(&pack, bytes).unwrap();
     }
     let archive = bench.archive();
-    let versions = Versions::choose(&archive, None, None, None).unwrap();
+    let versions = Versions::choose(&archive, None, None, &[]).unwrap();
     let all = versions.all().unwrap();
     let (findings, ended) = verify(&versions, Scope::Full, &Interrupts::none(), &mut Position::default());
     assert_eq!(ended, Ended::Done);

@@ -64,14 +64,14 @@ impl<'a> Versions<'a> {
         Self { archive, lineage, zone }
     }
 
-    /// Of the set that is meant: by its name, by its device, by a path that it selects, or the only one.
+    /// Of the set that is meant: by its name, by its device, by the paths that it selects, or the only one.
     ///
-    /// Sets of this device come before those of others.
+    /// Sets of this device come before those of others. For each path there is a list of what it may mean.
     pub fn choose(
         archive: &'a Archive,
         set: Option<&str>,
         device: Option<&str>,
-        path: Option<&ArchivePath>,
+        paths: &[Vec<&ArchivePath>],
     ) -> Result<Self, ReadingError> {
         let all = archive.lineages()?;
         if all.is_empty() {
@@ -87,9 +87,12 @@ impl<'a> Versions<'a> {
         if fitting.is_empty() && device.is_none() {
             fitting = all.iter().filter(|lineage| is_set(lineage)).collect();
         }
-        if let (Some(path), true) = (path, fitting.len() > 1) {
-            let selects: Vec<_> = fitting.iter().copied().filter(|lineage| selects(lineage, path)).collect();
-            fitting = if selects.is_empty() { fitting } else { selects };
+        if fitting.len() > 1 && !paths.is_empty() {
+            let has = |lineage: &LineageSummary| {
+                paths.iter().all(|meanings| meanings.iter().any(|path| selects(lineage, path)))
+            };
+            let having: Vec<_> = fitting.iter().copied().filter(|lineage| has(lineage)).collect();
+            fitting = if having.is_empty() { fitting } else { having };
         }
         match fitting[..] {
             [one] => Ok(Self::new(archive, one.clone())),

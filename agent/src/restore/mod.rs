@@ -13,7 +13,6 @@ mod existing;
 mod filter;
 mod links;
 mod listing;
-mod mounted;
 mod places;
 mod planner;
 mod run;

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::reading::ReadingError;
 use crate::testing::{describe, set_mtime};
 
 fn names(folder: &Path) -> Vec<String> {
@@ -198,7 +199,7 @@ fn paths_and_versions_that_are_not_there_are_said_with_what_is() {
     let error = ask(&Request { set: Some("x".to_owned()), ..Request::default() }).unwrap_err().to_string();
     assert!(error.contains("there are: files (of computer)"), "{error}");
     let error = ask(&Request { at: Some("1999-01-01".to_owned()), ..Request::default() }).unwrap_err();
-    assert!(matches!(error, RestoreError::NoSuchVersion { .. }), "{error}");
+    assert!(matches!(error, RestoreError::Reading(ReadingError::NoSuchVersion { .. })), "{error}");
     let found = ask(&path("source/Documents/report")).unwrap();
     // The same path as a mount shows it.
     let version = found.date().replacen(' ', "_", 1);
@@ -206,7 +207,7 @@ fn paths_and_versions_that_are_not_there_are_said_with_what_is() {
         .join(&version)
         .join(computer.path("source/Documents").strip_prefix("/").unwrap());
     let by_mount = ask(&Request { paths: vec![pasted.clone()], ..Request::default() }).unwrap();
-    assert_eq!(by_mount.snapshot.id, found.snapshot.id);
+    assert_eq!(by_mount.version.id, found.version.id);
     assert_eq!(by_mount.paths[0].name(), b"Documents");
     let both = Request { paths: vec![pasted], at: Some("latest".to_owned()), ..Request::default() };
     assert!(matches!(ask(&both), Err(RestoreError::Usage(_))));
@@ -225,7 +226,7 @@ fn the_set_is_the_one_that_has_the_path() {
     assert_eq!(found.lineage.head.body.set, "others");
     let error = ask(Request::default()).unwrap_err();
     assert!(
-        matches!(&error, RestoreError::WhichSet { names } if names.contains("files") && names.contains("others")),
+        matches!(&error, RestoreError::Reading(ReadingError::WhichSet { known }) if known.contains("files") && known.contains("others")),
         "{error}"
     );
 }
@@ -241,7 +242,7 @@ fn everything_keeps_its_full_path() {
     assert!(selected.is_everything);
     let items = items_at_full_path(&selected.paths, &[]);
     let target = computer.path("target");
-    let (report, told) = restore_items(archive.view(&selected.snapshot), items, &target, &How::default());
+    let (report, told) = restore_items(selected.view(&archive), items, &target, &How::default());
     assert_eq!((report.files, report.errors, told.len()), (1, 0, 0));
     let restored = target.join(computer.path("source").strip_prefix("/").unwrap());
     assert_eq!(describe(&restored), describe(&computer.path("source")));

@@ -78,7 +78,7 @@ fn restore_paths(archive: &Archive, paths: &[&Path], to: &Path, how: &How) -> (R
     let request =
         Request { paths: paths.iter().map(|path| path.to_path_buf()).collect(), ..Request::default() };
     let selected = select(archive, &request, 0).unwrap();
-    restore_items(archive.view(&selected.snapshot), items_by_name(&selected.paths).unwrap(), to, how)
+    restore_items(selected.view(archive), items_by_name(&selected.paths).unwrap(), to, how)
 }
 
 /// Backs a computer's `source` up and restores it to `target/source`.
