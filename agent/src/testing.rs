@@ -7,12 +7,10 @@ use backstore_platform::machine::{Machine, System};
 use backstore_platform::process::Interrupts;
 use backstore_platform::walk::{Directory, ListBuffer};
 use backstore_protocol::chunker::ChunkerConfig;
-use backstore_protocol::store::StoreError;
 use backstore_vault::Vault;
-use clap::Parser;
 use tempfile::TempDir;
 
-use crate::archive::{Archive, ArchiveError, ArchiveOptions};
+use crate::archive::{Archive, ArchiveOptions};
 use crate::backup::{
     BackupContext, BackupPlan, BackupReport, Basis, Device, Monitor, Progress, SealOptions, backup,
 };
@@ -27,24 +25,21 @@ pub(crate) struct Computer {
     pub(crate) machine: Arc<dyn Machine>,
 }
 
-#[derive(Parser)]
-struct PasswordArgs {
-    #[command(flatten)]
-    password: PasswordSource,
-}
-
 impl Computer {
     /// One that is enrolled with a vault in a folder.
     pub(crate) fn new() -> Self {
+        Self::with(Arc::new(System))
+    }
+
+    /// One with a clock of its own.
+    pub(crate) fn with(machine: Arc<dyn Machine>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::at(&folder.path().join("home"));
-        let machine: Arc<dyn Machine> = Arc::new(System);
         let vault = folder.path().join("vault");
         Vault::create(&vault, &*machine).unwrap();
         let password = folder.path().join("password");
         std::fs::write(&password, "correct horse").unwrap();
-        let args = ["test".as_ref(), "--password-file".as_ref(), password.as_os_str()];
-        let PasswordArgs { password } = PasswordArgs::parse_from(args);
+        let password = PasswordSource::in_file(password);
         let login = Login {
             home: &home,
             machine: Arc::clone(&machine),
@@ -66,20 +61,6 @@ impl Computer {
         Archive::open(&self.home, &self.machine, &ArchiveOptions::read()).unwrap()
     }
 
-    /// The archive, to write. A thread that fetched for the backup before may hold the vault for a moment longer.
-    fn archive_to_write(&self) -> Archive {
-        let mut tries = 0;
-        loop {
-            match Archive::open(&self.home, &self.machine, &ArchiveOptions::write()) {
-                Err(ArchiveError::Store(StoreError::Locked { .. })) if tries < 100_000 => {
-                    tries += 1;
-                    std::thread::yield_now();
-                }
-                opened => return opened.unwrap(),
-            }
-        }
-    }
-
     /// Backs up `source` as the set `files`.
     pub(crate) fn back_up(&self) -> BackupReport {
         self.back_up_roots("files", 1, &[&self.path("source")])
@@ -87,7 +68,7 @@ impl Computer {
 
     /// Backs up roots as a set with this number.
     pub(crate) fn back_up_roots(&self, set: &str, number: u8, roots: &[&Path]) -> BackupReport {
-        let archive = self.archive_to_write();
+        let archive = Archive::open(&self.home, &self.machine, &ArchiveOptions::write()).unwrap();
         let lineage = backstore_protocol::ids::LineageId::from_bytes([number; 16]);
         let newest = archive.source.snapshots(lineage, u64::MAX, 1).unwrap();
         let basis = newest.first().map(|stored| {

@@ -10,20 +10,14 @@ use std::time::Duration;
 use backstore_platform::machine::{Machine, System};
 use backstore_platform::paths::to_archive;
 use backstore_platform::process::Interrupts;
-use backstore_protocol::chunker::ChunkerConfig;
 use backstore_protocol::entry::{Kind, Time};
-use backstore_protocol::ids::LineageId;
-use backstore_protocol::store::StoreError;
-use backstore_vault::Vault;
 use proptest::prelude::*;
 
 use super::verify::{Ended, Findings, Position, Scope, Verification, VerifyProgress};
 use super::*;
-use crate::archive::{Archive, ArchiveError, ArchiveOptions};
-use crate::backup::{BackupContext, BackupPlan, Basis, Device, Monitor, Progress, SealOptions, backup};
-use crate::enrol::{Login, PasswordSource};
-use crate::home::Home;
-use crate::scan::{Exclusions, PathPattern, ScanRules, never_enter, pseudo_devices};
+use crate::archive::Archive;
+use crate::scan::PathPattern;
+use crate::testing::Computer;
 
 /// A clock that goes on by a minute each time a version is made.
 struct Clock(AtomicI64);
@@ -43,122 +37,34 @@ impl Machine for Clock {
     }
 }
 
-struct Silent;
-
-impl Monitor for Silent {
-    fn problem(&self, path: &str, what: &str) {
-        panic!("{path}: {what}");
-    }
-    fn note(&self, _: &str) {}
-}
-
-/// A folder, a vault, and backups of the one in the other.
+/// A computer whose backups are a minute apart.
 struct Bench {
-    area: tempfile::TempDir,
-    home: Home,
+    computer: Computer,
     clock: Arc<Clock>,
-    machine: Arc<dyn Machine>,
 }
 
-const LINEAGE: LineageId = LineageId::from_bytes([7; 16]);
 /// 2026-11-22 14:30:05 UTC.
 const BEGIN_MS: i64 = 1_795_357_805_000;
 const STEP_MS: i64 = 60_000;
 
 impl Bench {
     fn new() -> Self {
-        let area = tempfile::tempdir().unwrap();
         let clock = Arc::new(Clock(AtomicI64::new(BEGIN_MS)));
-        let machine: Arc<dyn Machine> = clock.clone();
-        let home = Home::at(&area.path().join("home"));
-        let vault = area.path().join("vault");
-        Vault::create(&vault, &*machine).unwrap();
-        fs::create_dir(area.path().join("src")).unwrap();
-        let password = area.path().join("password");
-        fs::write(&password, "correct horse").unwrap();
-        let password = PasswordSource::in_file(password);
-        let login = Login {
-            home: &home,
-            machine: Arc::clone(&machine),
-            password: &password,
-            device_name: "here".to_owned(),
-        };
-        login.in_folder(&vault).unwrap();
-        Self { area, home, clock, machine }
+        Self { computer: Computer::with(clock.clone()), clock }
     }
 
     fn source(&self) -> PathBuf {
-        self.area.path().join("src").canonicalize().unwrap()
+        self.computer.path("source").canonicalize().unwrap()
     }
 
     fn archive(&self) -> Archive {
-        Archive::open(&self.home, &self.machine, &ArchiveOptions::read()).unwrap()
-    }
-
-    /// The threads of a reader that was dropped hold the vault a moment longer.
-    fn archive_to_write(&self) -> Archive {
-        for _ in 0..100_000 {
-            match Archive::open(&self.home, &self.machine, &ArchiveOptions::write()) {
-                Err(ArchiveError::Store(StoreError::Locked { .. })) => std::thread::yield_now(),
-                opened => return opened.unwrap(),
-            }
-        }
-        panic!("the vault stays locked");
+        self.computer.archive()
     }
 
     fn back_up(&self) {
         self.clock.0.fetch_add(STEP_MS, Ordering::Relaxed);
-        let archive = self.archive_to_write();
-        let device = Device {
-            account: archive.account,
-            device: archive.device,
-            domain: archive.domain,
-            account_log_head: archive.log_head(),
-            keys: Arc::clone(&archive.keys),
-            signing: archive.secrets.signing(),
-            host: "here".to_owned(),
-        };
-        let newest = archive.source.snapshots(LINEAGE, u64::MAX, 1).unwrap().into_iter().next();
-        let basis = newest.map(|stored| {
-            let opened = archive.open_snapshot(&stored).unwrap();
-            Basis { id: opened.id, header: opened.header, body: opened.body }
-        });
-        let plan = BackupPlan {
-            set: "docs".to_owned(),
-            lineage: LINEAGE,
-            roots: vec![self.source()],
-            rules: ScanRules {
-                exclusions: Exclusions::default(),
-                exclude_if_present: Vec::new(),
-                exclude_larger_than: None,
-                one_file_system: false,
-                exclude_caches: false,
-                never_enter: never_enter(std::iter::empty()),
-                pseudo: pseudo_devices(),
-            },
-            zone: "UTC".to_owned(),
-            tags: Vec::new(),
-            chunker: ChunkerConfig::default(),
-            seal: SealOptions { compression_level: 1, verify_every: 1 },
-            workers: 1,
-            scanners: 1,
-            accept_root_change: true,
-            partial_every: Duration::from_secs(600),
-            is_dry_run: false,
-        };
-        let context = BackupContext {
-            device: &device,
-            destination: archive.destination.clone().unwrap(),
-            reader: Arc::clone(&archive.reader),
-            basis,
-            machine: &*self.machine,
-            monitor: &Silent,
-            progress: &Progress::default(),
-            interrupts: &Interrupts::none(),
-        };
-        backup(&plan, &context).unwrap();
-        drop(context);
-        archive.close().unwrap();
+        let report = self.computer.back_up_roots("docs", 7, &[&self.source()]);
+        assert_eq!(report.totals.errors, 0);
     }
 }
 
@@ -402,8 +308,7 @@ fn damage_is_named_with_its_files_and_versions() {
     bench.back_up();
     apply(&root, &mut files, &Edit::Remove(0));
     bench.back_up();
-    let packs =
-        fs::read_dir(bench.area.path().join("vault/packs")).unwrap().map(|entry| entry.unwrap().path());
+    let packs = fs::read_dir(bench.computer.path("vault/packs")).unwrap().map(|entry| entry.unwrap().path());
     for pack in packs.filter(|path| path.extension().is_some_and(|kind| kind == "data")) {
         let mut bytes = fs::read(&pack).unwrap();
         // In the middle: of the large file, which is most of it.
