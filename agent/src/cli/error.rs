@@ -277,7 +277,27 @@ fn exit_of_vault(error: &VaultError) -> Exit {
     match error {
         VaultError::Locked { .. } | VaultError::TooManyReaders => Exit::Locked,
         VaultError::FolderMissing { .. } | VaultError::NotAVault { .. } => Exit::NotFound,
-        _ => Exit::Failed,
+        VaultError::Interrupted => Exit::Interrupted,
+        VaultError::AlreadyAVault { .. }
+        | VaultError::FolderNotEmpty { .. }
+        | VaultError::SuperblockDamaged { .. }
+        | VaultError::Newer { .. }
+        | VaultError::Missing { .. }
+        | VaultError::BadObject { .. }
+        | VaultError::TooLarge { .. }
+        | VaultError::Quota { .. }
+        | VaultError::Full
+        | VaultError::Conflict { .. }
+        | VaultError::LogMoved { .. }
+        | VaultError::Fenced { .. }
+        | VaultError::NotFound { .. }
+        | VaultError::Damaged { .. }
+        | VaultError::Registry { .. }
+        | VaultError::ReadOnly
+        | VaultError::Closed
+        | VaultError::Failed { .. }
+        | VaultError::Index { .. }
+        | VaultError::Disk { .. } => Exit::Failed,
     }
 }
 
