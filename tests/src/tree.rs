@@ -82,12 +82,15 @@ pub fn ugly(folder: &Path) {
     // Longer than PATH_MAX, so each step is made from the one above it.
     let part = "d".repeat(200);
     fs::create_dir(&deep).unwrap();
-    let mut here = rustix::fs::open(&deep, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let mut here = rustix::fs::open(&deep, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
     for _ in 0..25 {
         rustix::fs::mkdirat(&here, &part, Mode::RWXU).unwrap();
-        here = rustix::fs::openat(&here, &part, OFlags::DIRECTORY, Mode::empty()).unwrap();
+        here = rustix::fs::openat(&here, &part, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
     }
-    drop(rustix::fs::openat(&here, "bottom", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap());
+    drop(
+        rustix::fs::openat(&here, "bottom", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR)
+            .unwrap(),
+    );
     deep.push("beside");
     write(&deep, b"beside the deep");
     for (file, seconds, nanoseconds) in [
@@ -106,7 +109,7 @@ pub fn describe(folder: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     let mut groups = HashMap::new();
     describe_below(
-        &rustix::fs::open(folder, OFlags::DIRECTORY, Mode::empty()).unwrap(),
+        &rustix::fs::open(folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap(),
         &mut Vec::new(),
         &mut lines,
         &mut groups,
@@ -134,7 +137,9 @@ fn describe_below(
         path.extend_from_slice(&name);
         let content = match kind {
             FileType::RegularFile => {
-                let file = rustix::fs::openat(folder, &name[..], OFlags::RDONLY, Mode::empty()).unwrap();
+                let file =
+                    rustix::fs::openat(folder, &name[..], OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                        .unwrap();
                 format!("{} {:016x}", stat.st_size, digest(File::from(file)))
             }
             FileType::Symlink => {
@@ -159,7 +164,9 @@ fn describe_below(
             stat.st_mtime_nsec,
         ));
         if kind == FileType::Directory {
-            let below = rustix::fs::openat(folder, &name[..], OFlags::DIRECTORY, Mode::empty()).unwrap();
+            let below =
+                rustix::fs::openat(folder, &name[..], OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                    .unwrap();
             describe_below(&below, path, lines, groups);
         }
         path.truncate(before);
