@@ -9,6 +9,8 @@ mod enrol;
 mod link;
 mod listener;
 mod session;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod transport;
 

@@ -8,6 +8,8 @@ mod kills;
 mod mount;
 mod round_trip;
 mod sources;
+mod surroundings;
+mod wire;
 
 use backstore_tests::Programs;
 
