@@ -8,6 +8,7 @@ mod connect;
 mod enrol;
 mod link;
 mod listener;
+mod outage;
 mod session;
 mod tls;
 mod transport;
