@@ -76,6 +76,9 @@ pub struct Serving {
 #[derive(Clone)]
 pub struct Stopper(Arc<MountHandle>);
 
+/// How long a server that is gone is tried: long enough for one that starts again, and short enough for whoever waits for a read.
+const SERVER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Mounts a set of this account's archive. The newest page of its versions is there at once, older ones come while it is used.
 ///
 /// # Errors
@@ -103,7 +106,7 @@ fn start(
     records: &Records,
     was_made: bool,
 ) -> Result<Serving, MountProblem> {
-    let options = ArchiveOptions::read();
+    let options = ArchiveOptions { patience_max: SERVER_PATIENCE, ..ArchiveOptions::read() };
     // Looked at before opening, so that nothing is missed which comes in between.
     let packs = folder_of(home)?.map(|path| Packs::of(&path));
     let mut archive = Archive::open(home, machine, &options)?;
