@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backstore_protocol::ids::SigningPublicKey;
@@ -99,11 +99,11 @@ pub fn serve(
 
 /// Connections by key.
 #[derive(Default)]
-struct Devices(std::sync::Mutex<std::collections::HashMap<SigningPublicKey, usize>>);
+struct Devices(Mutex<std::collections::HashMap<SigningPublicKey, usize>>);
 
 impl Devices {
-    fn lock(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<SigningPublicKey, usize>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, std::collections::HashMap<SigningPublicKey, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enter(self: &Arc<Self>, key: SigningPublicKey, limit: usize) -> Option<Connected> {

@@ -72,6 +72,7 @@ impl Vault {
             return Err(VaultError::Index { path: core.index.folder().to_owned(), detail: reason });
         };
         core.index.close_and_wait();
+        core.packs.forget();
         let (index, mut recovered) = rebuild_index(&core.packs, &held.slot, Access::Read, reason)?;
         core.index.replace(&index);
         // Whatever was known may have gone.

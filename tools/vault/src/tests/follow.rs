@@ -141,14 +141,15 @@ fn a_reader_follows_on_a_real_disk_and_changes_nothing() {
     commit_it(&writer, 1);
     let reader = Vault::open(options(dir.path(), Access::Read)).expect("opens");
     assert_eq!(shown(&reader), 1);
-    let seen = reader.watch(u64::MAX, Duration::ZERO).expect("a number");
+    let mut seen = reader.watch(u64::MAX, Duration::ZERO).expect("a number");
     assert_eq!(reader.watch(seen, Duration::ZERO).expect("a number"), seen, "nothing came");
     for sequence in 2..5 {
         put(&writer, sequence, 3_000_000);
         commit_it(&writer, sequence);
-        let now = reader.watch(seen, Duration::from_secs(600)).expect("a number");
-        assert!(now > seen + sequence - 2);
-        assert_eq!(shown(&reader), sequence);
+        // Who commits is told before those who read are.
+        while shown(&reader) < sequence {
+            seen = reader.watch(seen, Duration::from_secs(600)).expect("a number");
+        }
     }
     writer.close().expect("closed");
     reader.catch_up().expect("caught up");

@@ -219,7 +219,7 @@ fn a_vault_in_use_is_opened_again_with_all_that_was_acknowledged() {
         ("flipped", |path| {
             let mut bytes = fs::read(path).expect("a file");
             let middle = bytes.len() / 2;
-            bytes[middle] ^= 4;
+            bytes.get_mut(middle).into_iter().for_each(|byte| *byte ^= 4);
             fs::write(path, bytes).expect("a file");
         }),
         ("zeroed", |path| fs::write(path, vec![0; fs::read(path).expect("a file").len()]).expect("a file")),
@@ -261,6 +261,7 @@ fn a_vault_in_use_is_opened_again_with_all_that_was_acknowledged() {
             // What waits ends in any case; it may have looked only when the vault was closed.
             assert!(is_found || waiting.join().expect("no panic").is_none(), "{what}");
         });
+        drop(vault);
         assert!(!open_and_check(dir.path(), 2, what), "{what}: the new one is whole");
     }
     assert!(found >= 3, "only {found} kinds of damage were met");
