@@ -16,13 +16,15 @@ use crate::backup::{
 };
 use crate::enrol::{Login, PasswordSource};
 use crate::home::Home;
-use crate::scan::{Exclusions, ScanRules};
+use crate::scan::{Exclusions, SORT_BYTES_MAX, ScanRules, SortRoom};
 
 /// A computer that backs up what is in its `source` folder.
 pub(crate) struct Computer {
     folder: TempDir,
     pub(crate) home: Home,
     pub(crate) machine: Arc<dyn Machine>,
+    /// Memory for the names of one directory.
+    pub(crate) sort_bytes_max: usize,
 }
 
 impl Computer {
@@ -48,7 +50,7 @@ impl Computer {
         };
         login.in_folder(&vault).unwrap();
         std::fs::create_dir(folder.path().join("source")).unwrap();
-        Self { folder, home, machine }
+        Self { folder, home, machine, sort_bytes_max: SORT_BYTES_MAX }
     }
 
     /// A place in its folder: `source` is backed up.
@@ -96,6 +98,7 @@ impl Computer {
                 exclude_caches: false,
                 never_enter: Vec::new(),
                 pseudo: Vec::new(),
+                sort_room: SortRoom { folder: self.home.cache_path().to_owned(), bytes_max: self.sort_bytes_max },
             },
             zone: "UTC".to_owned(),
             tags: Vec::new(),

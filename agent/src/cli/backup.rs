@@ -17,7 +17,7 @@ use crate::backup::{
     backup,
 };
 use crate::home::{Config, LineageMemory, LineageState, SetConfig};
-use crate::scan::{ScanRules, never_enter, pseudo_devices};
+use crate::scan::{SORT_BYTES_MAX, ScanRules, SortRoom, never_enter, pseudo_devices};
 
 /// Back up now, and wait until the destination holds everything
 ///
@@ -242,6 +242,10 @@ fn plan(
         exclude_caches: !set.no_default_exclusions,
         never_enter: never_enter(own),
         pseudo: pseudo_devices(),
+        sort_room: SortRoom {
+            folder: context.home.cache_path().to_owned(),
+            bytes_max: SORT_BYTES_MAX,
+        },
     };
     Ok(BackupPlan {
         set: set.name.clone(),

@@ -9,6 +9,7 @@ mod frontier;
 mod list;
 mod own;
 mod roots;
+mod sort;
 
 use std::io;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use exclude::{DEFAULT_EXCLUSIONS, ExcludeError, Exclusions, PathPattern, def
 pub use frontier::{Scanner, has_vanished};
 pub use own::{never_enter, pseudo_devices};
 pub use roots::{RootError, Roots, Top};
+pub use sort::{SORT_BYTES_MAX, SortRoom};
 
 /// What to scan, and what not.
 #[derive(Debug, Clone)]
@@ -38,6 +40,8 @@ pub struct ScanRules {
     pub never_enter: Vec<(DeviceId, u64)>,
     /// File systems made up by the kernel, by device; never entered either.
     pub pseudo: Vec<DeviceId>,
+    /// Where the names of large directories are sorted.
+    pub sort_room: SortRoom,
 }
 
 /// One directory with everything in it.
