@@ -70,12 +70,26 @@ impl Computer {
 
     /// Backs up roots as a set with this number.
     pub(crate) fn back_up_roots(&self, set: &str, number: u8, roots: &[&Path]) -> BackupReport {
+        let (report, told) = self.back_up_with(set, number, roots, |_, _| {});
+        assert_eq!(told, Vec::<String>::new(), "problems while backing up");
+        report
+    }
+
+    /// Backs up with a plan, or from a basis, that differs from the usual one; what it reports and tells.
+    pub(crate) fn back_up_with(
+        &self,
+        set: &str,
+        number: u8,
+        roots: &[&Path],
+        adjust: impl FnOnce(&mut BackupPlan, Option<&mut Basis>),
+    ) -> (BackupReport, Vec<String>) {
         let archive = Archive::open(&self.home, &self.machine, &ArchiveOptions::write()).unwrap();
         let lineage = backstore_protocol::ids::LineageId::from_bytes([number; 16]);
         let newest = archive.source.snapshots(lineage, u64::MAX, 1).unwrap();
-        let basis = newest.first().map(|stored| {
+        let mut basis = newest.first().map(|stored| {
             let opened = archive.open_snapshot(stored).unwrap();
-            Basis { id: opened.id, header: opened.header, body: opened.body }
+            let compared_ns = opened.body.scan_started_ns;
+            Basis { id: opened.id, header: opened.header, body: opened.body, compared_ns }
         });
         let device = Device {
             account: archive.account,
@@ -86,7 +100,7 @@ impl Computer {
             signing: archive.secrets.signing(),
             host: "computer".to_owned(),
         };
-        let plan = BackupPlan {
+        let mut plan = BackupPlan {
             set: set.to_owned(),
             lineage,
             roots: roots.iter().map(|root| root.to_path_buf()).collect(),
@@ -105,11 +119,14 @@ impl Computer {
             chunker: ChunkerConfig::default(),
             seal: SealOptions { compression_level: 1, verify_every: 16 },
             workers: 2,
+            readers: 1,
+            reread_every: None,
             scanners: 2,
             accept_root_change: true,
             partial_every: std::time::Duration::from_secs(600),
             is_dry_run: false,
         };
+        adjust(&mut plan, basis.as_mut());
         let told = Told::default();
         let report = backup(
             &plan,
@@ -125,9 +142,8 @@ impl Computer {
             },
         )
         .unwrap();
-        assert_eq!(told.lines(), Vec::<String>::new(), "problems while backing up");
         archive.close().unwrap();
-        report
+        (report, told.lines())
     }
 }
 

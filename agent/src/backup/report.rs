@@ -95,6 +95,8 @@ pub struct BackupReport {
     pub is_unchanged: bool,
     /// It is partial: the run was ended early.
     pub is_partial: bool,
+    /// When its scan began, in nanoseconds since 1970.
+    pub scan_started_ns: i64,
     /// What is in the snapshot.
     pub totals: Totals,
     /// Files and directories that are new or changed.

@@ -21,6 +21,7 @@ mod set;
 mod snapshots;
 mod status;
 mod text;
+mod threads;
 mod trial;
 mod umount;
 mod verify;

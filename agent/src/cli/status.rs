@@ -1,8 +1,10 @@
 //! `backstore status`.
 
 use super::output::say;
+use super::threads::Threads;
 use super::{CliError, Context, Exit, text};
 use crate::home::{AccountFile, Config, LineageMemory};
+use crate::scan::Reading;
 
 /// How each set was backed up last; asks nothing of the destination
 ///
@@ -28,12 +30,14 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError
         let age = state.last_success_at.map(|at| now.saturating_sub(at));
         let late = args.max_age.is_some_and(|max| age.is_none_or(|age| age > max as i64));
         is_late |= late;
-        sets.push((set, state, age, late));
+        let reading = set.root_paths().map_or(Reading::Unknown, |roots| Reading::of(&roots));
+        let threads = Threads::choose(&config, &reading);
+        sets.push((set, state, age, late, reading, threads));
     }
     if args.json {
         let sets: Vec<_> = sets
             .iter()
-            .map(|(set, state, age, late)| {
+            .map(|(set, state, age, late, reading, threads)| {
                 serde_json::json!({
                     "set": set.name,
                     "last_success_ms": state.last_success_at,
@@ -43,6 +47,8 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError
                     "version": if state.head.is_empty() { None } else { Some(&state.head) },
                     "problem": state.last_problem,
                     "errors": state.last_errors,
+                    "storage": reading.to_string(),
+                    "readers": threads.readers,
                 })
             })
             .collect();
@@ -56,10 +62,12 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError
         if sets.is_empty() {
             say!("no backup sets: say `backstore set add NAME FOLDER…`");
         }
-        for (set, state, age, late) in sets {
+        for (set, state, age, late, reading, threads) in sets {
             let when = age
                 .map_or_else(|| "never backed up".to_owned(), |age| format!("backed up {}", text::ago(age)));
             say!("{}  {when}{}", set.name, if late { "  TOO OLD" } else { "" });
+            let readers = text::plural(threads.readers as u64, "thread", "threads");
+            say!("  read by {readers}, from {reading}");
             if let Some(problem) = state.last_problem {
                 say!("  last attempt: {problem}");
             }

@@ -8,8 +8,11 @@ mod exclude;
 mod frontier;
 mod list;
 mod own;
+mod reading;
 mod roots;
 mod sort;
+#[cfg(all(test, unix))]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -20,6 +23,7 @@ use backstore_protocol::path::ArchivePath;
 pub use exclude::{DEFAULT_EXCLUSIONS, ExcludeError, Exclusions, PathPattern, default_exclusions};
 pub use frontier::{Scanner, has_vanished};
 pub use own::{never_enter, pseudo_devices};
+pub use reading::Reading;
 pub use roots::{RootError, Roots, Top};
 pub use sort::{SORT_BYTES_MAX, SortRoom};
 

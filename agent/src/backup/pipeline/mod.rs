@@ -184,6 +184,18 @@ impl<'a> Pipeline<'a> {
         self.go_on()
     }
 
+    /// Takes in a file whose entry the basis has under another key. Keys increase as for [`Pipeline::put`].
+    pub(in crate::backup) fn put_known(
+        &mut self,
+        key: Vec<u8>,
+        entry: Entry,
+        in_basis: bool,
+    ) -> Result<(), BackupError> {
+        let state = State::Known(Box::new(entry), Vec::new());
+        self.queue.push(Item { key, basis: None, in_basis, state });
+        self.go_on()
+    }
+
     /// Takes a path of the basis out.
     pub(in crate::backup) fn remove(&mut self, key: Vec<u8>) -> Result<(), BackupError> {
         self.queue.push(Item { key, basis: None, in_basis: true, state: State::Absent });

@@ -1,0 +1,74 @@
+//! What counts as unchanged, and what is read all the same.
+
+use std::fs;
+use std::time::Duration;
+
+use super::write;
+use crate::testing::Computer;
+
+fn computer() -> Computer {
+    let computer = Computer::new();
+    write(&computer.path("source"), &[("a/small", b"123456"), ("b/large", &[7; 200_000]), ("c/empty", b"")]);
+    computer.back_up();
+    computer
+}
+
+/// A file that was changed in the last moment before a scan, or during it, may have been changed again in the same tick of the clock.
+#[test]
+fn what_is_younger_than_the_scan_is_read_again() {
+    let computer = computer();
+    let run = |compared_ns| {
+        let source = computer.path("source");
+        let (report, told) = computer.back_up_with("files", 1, &[&source], |_, basis| {
+            basis.unwrap().compared_ns = compared_ns;
+        });
+        assert_eq!(told, Vec::<String>::new());
+        assert!(report.is_unchanged);
+        (report.bytes_read, report.changed)
+    };
+    // Directories and links as well: their modes are as easily changed.
+    assert_eq!(run(0), (200_006, 7));
+    assert_eq!(run(i64::MAX), (0, 0));
+}
+
+#[test]
+fn every_file_is_read_again_in_a_period() {
+    let computer = computer();
+    let run = |every| {
+        let source = computer.path("source");
+        let (report, _) = computer.back_up_with("files", 1, &[&source], |plan, basis| {
+            let basis = basis.unwrap();
+            // Clean, and compared a minute ago.
+            basis.compared_ns = i64::MAX;
+            plan.reread_every = every;
+        });
+        (report.bytes_read, report.is_unchanged)
+    };
+    assert_eq!(run(None), (0, true));
+    assert_eq!(run(Some(Duration::from_secs(1))), (0, true), "the clock went back");
+    let source = computer.path("source");
+    let (report, _) = computer.back_up_with("files", 1, &[&source], |plan, _| {
+        plan.reread_every = Some(Duration::from_nanos(1));
+    });
+    assert_eq!((report.bytes_read, report.is_unchanged), (200_006, true));
+}
+
+/// A directory that cannot be sorted keeps what the basis has of it, and is named.
+#[test]
+fn a_directory_that_cannot_be_listed_keeps_its_files() {
+    let mut computer = computer();
+    fs::write(computer.path("source/a/second with a long name"), b"new").unwrap();
+    fs::write(computer.path("source/c/new"), b"new").unwrap();
+    fs::write(computer.path("file"), b"").unwrap();
+    computer.sort_bytes_max = 30;
+    let source = computer.path("source");
+    let (report, told) = computer.back_up_with("files", 1, &[&source], |plan, _| {
+        plan.rules.sort_room.folder = computer.path("file");
+    });
+    // The names of `a` do not fit, those of others do.
+    assert_eq!((report.removed, report.totals.errors, told.len()), (0, 1, 1));
+    assert!(told.iter().any(|line| line.contains("/source/a: its files cannot be listed")), "{told:?}");
+    assert!(told.iter().any(|line| line.contains(&computer.path("file").display().to_string())), "{told:?}");
+    let (report, told) = computer.back_up_with("files", 1, &[&source], |_, _| {});
+    assert_eq!((report.totals.files, report.removed, told), (5, 0, Vec::new()));
+}
