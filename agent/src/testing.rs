@@ -112,7 +112,10 @@ impl Computer {
                 exclude_caches: false,
                 never_enter: Vec::new(),
                 pseudo: Vec::new(),
-                sort_room: SortRoom { folder: self.home.cache_path().to_owned(), bytes_max: self.sort_bytes_max },
+                sort_room: SortRoom {
+                    folder: self.home.cache_path().to_owned(),
+                    bytes_max: self.sort_bytes_max,
+                },
             },
             zone: "UTC".to_owned(),
             tags: Vec::new(),

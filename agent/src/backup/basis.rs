@@ -173,7 +173,10 @@ impl BasisEntries {
 }
 
 /// Turns the error that a node is lost, which is remembered, into nothing.
-pub(super) fn absent_if_lost<T>(nodes: &BasisNodes, result: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+pub(super) fn absent_if_lost<T>(
+    nodes: &BasisNodes,
+    result: Result<T, ReadError>,
+) -> Result<Option<T>, ReadError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) => match lost_object(&error) {

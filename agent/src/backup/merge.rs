@@ -1,6 +1,6 @@
 //! What is on disk against what the basis has, listing by listing: both come in key order.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
@@ -8,11 +8,12 @@ use backstore_platform::mounts::MountTable;
 use backstore_platform::paths::to_native;
 use backstore_platform::walk::{DeviceId, Directory, Stat};
 use backstore_protocol::entry::{Entry, Kind, PrincipalId, Time};
-use backstore_protocol::path::{ArchivePath, child_key, key_name, split_key};
+use backstore_protocol::path::{ArchivePath, child_key};
 use backstore_protocol::snapshot::{Mount, Totals};
 
 use super::BackupError;
 use super::basis::{BasisEntries, BasisNodes};
+use super::below::Below;
 use super::moved::Moved;
 use super::pipeline::Changed;
 use super::report::{Events, Progress};
@@ -56,8 +57,10 @@ pub(super) struct Merge<'a> {
     pub(super) removed: u64,
     /// Files removed because an exclusion now hits them.
     excluded_now: u64,
-    /// What the keys start with of which the basis is kept, since nobody knows what is there now.
-    kept_below: VecDeque<Vec<u8>>,
+    /// Where the basis is kept, since nobody knows what is there now.
+    kept_below: Below,
+    /// Directories that an exclusion now hits.
+    excluded_below: Below,
 }
 
 impl<'a> Merge<'a> {
@@ -84,7 +87,8 @@ impl<'a> Merge<'a> {
             changed: 0,
             removed: 0,
             excluded_now: 0,
-            kept_below: VecDeque::new(),
+            kept_below: Below::default(),
+            excluded_below: Below::default(),
         }
     }
 
@@ -150,7 +154,12 @@ impl<'a> Merge<'a> {
     }
 
     /// Compares a file with what the basis has under its key, or else where its directory was before.
-    fn file(&mut self, file: Found, old: Option<Entry>, out: &mut impl Differences) -> Result<(), BackupError> {
+    fn file(
+        &mut self,
+        file: Found,
+        old: Option<Entry>,
+        out: &mut impl Differences,
+    ) -> Result<(), BackupError> {
         let Found { key, name, stat, implied, directory } = file;
         let mount = if implied { 0 } else { self.mounts.ordinal(stat.device, &key) };
         let mut in_basis = false;
@@ -267,7 +276,7 @@ impl<'a> Merge<'a> {
 
     /// Keeps the basis below a directory. What is there comes later in key order than the rest of the directory's listing, so this only remembers it.
     fn keep_below(&mut self, path: &ArchivePath) {
-        self.kept_below.push_back(path.subtree_prefix());
+        self.kept_below.add(path);
     }
 
     fn remove_before(&mut self, key: &[u8], out: &mut impl Differences) -> Result<(), BackupError> {
@@ -280,19 +289,20 @@ impl<'a> Merge<'a> {
 
     fn remove(&mut self, key: Vec<u8>, out: &mut impl Differences) -> Result<(), BackupError> {
         let entry = self.basis.take()?;
-        // Prefixes are added in key order, and those passed are of no use any more.
-        while self.kept_below.front().is_some_and(|prefix| prefix[..] < key[..] && !key.starts_with(prefix)) {
-            self.kept_below.pop_front();
-        }
-        if self.kept_below.iter().any(|prefix| key.starts_with(prefix)) {
+        if self.kept_below.has(&key) {
             return Ok(());
         }
         self.removed += 1;
-        if let (Some(entry), Ok((parent, _))) = (entry, split_key(&key))
-            && let Ok(parent) = ArchivePath::from_joined(parent)
-            && self.exclusions.excludes(&parent, key_name(&key), entry.kind.is_directory())
+        if self.excluded_below.has(&key) {
+            self.excluded_now += 1;
+        } else if let (Some(entry), Ok(path)) = (entry, ArchivePath::from_key(&key))
+            && let Some(parent) = path.parent()
+            && self.exclusions.excludes(&parent, path.name(), entry.kind.is_directory())
         {
             self.excluded_now += 1;
+            if entry.kind.is_directory() {
+                self.excluded_below.add(&path);
+            }
         }
         out.remove(key)
     }

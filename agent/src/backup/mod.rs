@@ -5,6 +5,7 @@
 //! is found there. A run that takes long commits partial snapshots on the way.
 
 mod basis;
+mod below;
 mod bundling;
 mod chunks;
 mod large;

@@ -79,7 +79,8 @@ impl Moved {
         if stat.inode == 0 || self.renamed.len() >= RENAMED_MAX {
             return Ok(());
         }
-        let made = parent.full_stat(path.name()).ok().filter(|found| found.basic.identity() == stat.identity());
+        let made =
+            parent.full_stat(path.name()).ok().filter(|found| found.basic.identity() == stat.identity());
         // A directory that was made since then cannot be in the basis.
         let Some(made) = made.and_then(|found| found.btime).filter(|made| *made <= basis_finished) else {
             return Ok(());
@@ -99,7 +100,11 @@ impl Moved {
     }
 
     /// What the basis has in the old place of this directory, from the file `first` on; nothing if it was not moved. Called in the order of paths.
-    pub(super) fn files_of(&mut self, path: &ArchivePath, first: &[u8]) -> Result<Option<OldFiles>, ReadError> {
+    pub(super) fn files_of(
+        &mut self,
+        path: &ArchivePath,
+        first: &[u8],
+    ) -> Result<Option<OldFiles>, ReadError> {
         let joined = path.joined();
         while let Some((new, _)) = self.renamed.first_key_value() {
             let is_passed = &new[..] < joined && !is_below(joined, new);
@@ -243,10 +248,12 @@ mod tests {
         let archive = computer.archive();
         let nodes = BasisNodes { reader: Arc::clone(&archive.reader), lost: Arc::new(Lost::default()) };
         let index = Index::of(&nodes, basis.header.root).unwrap();
-        let path = backstore_platform::paths::to_archive(&computer.path("source/a/b").canonicalize().unwrap());
+        let path =
+            backstore_platform::paths::to_archive(&computer.path("source/a/b").canonicalize().unwrap());
         let path = path.unwrap();
         let entry = backstore_protocol::tree::lookup(nodes.clone(), basis.header.root, &path.key());
-        let known = identity_of(&entry.unwrap().unwrap()).expect("this file system knows when files were made");
+        let known =
+            identity_of(&entry.unwrap().unwrap()).expect("this file system knows when files were made");
         let find = |identity: Identity| index.find(&identity, &nodes).unwrap();
         assert_eq!(find(known), Some(path));
         assert_eq!(find(Identity { inode: known.inode + 1, ..known }), None);

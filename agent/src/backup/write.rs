@@ -83,6 +83,7 @@ pub(super) fn write_snapshot(
     let nodes = BasisNodes { reader: Arc::clone(&context.reader), lost: Arc::clone(lost) };
     let roots = Roots::open(&plan.roots)?;
     let table = mount_table();
+    roots.check_own(&plan.rules, &table)?;
     if let Some(basis) = basis.filter(|_| !plan.accept_root_change) {
         check_roots(&roots.paths, basis, &nodes, &table)?;
     }
@@ -93,8 +94,7 @@ pub(super) fn write_snapshot(
     let mounts = Mounts::new((*table).clone(), basis.map_or(&[], |basis| &basis.body.mounts));
     let entries = BasisEntries::new(nodes.clone(), basis)?;
     let exclusions = plan.rules.exclusions.clone();
-    let mut merge =
-        Merge::new(&events, entries, nodes.clone(), clean, reread, moved, exclusions, mounts);
+    let mut merge = Merge::new(&events, entries, nodes.clone(), clean, reread, moved, exclusions, mounts);
     let mut writer = Writer {
         plan,
         context,

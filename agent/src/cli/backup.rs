@@ -190,11 +190,8 @@ fn attempt(
             state.head = head.id.to_string();
             // A file that could not be read was not compared.
             let confirmed = report.is_unchanged && report.snapshot == head.id && report.totals.errors == 0;
-            state.confirmed_ns = if confirmed {
-                Some(report.scan_started_ns)
-            } else {
-                state.confirmed_ns.filter(|_| is_same)
-            };
+            state.confirmed_ns =
+                if confirmed { Some(report.scan_started_ns) } else { state.confirmed_ns.filter(|_| is_same) };
         }
     }
     archive.close()?;
@@ -252,10 +249,7 @@ fn plan(
         exclude_caches: !set.no_default_exclusions,
         never_enter: never_enter(own),
         pseudo: pseudo_devices(),
-        sort_room: SortRoom {
-            folder: context.home.cache_path().to_owned(),
-            bytes_max: SORT_BYTES_MAX,
-        },
+        sort_room: SortRoom { folder: context.home.cache_path().to_owned(), bytes_max: SORT_BYTES_MAX },
     };
     let threads = Threads::choose(config, &Reading::of(&roots));
     tracing::debug!(set = set.name, ?threads, "files are read");

@@ -138,7 +138,9 @@ fn sorted_names(
 /// Names that cannot be sorted are unknown. What the system said of the file must not be taken for what it says of the directory.
 fn unsortable(rules: &ScanRules, error: &io::Error) -> io::Error {
     let folder = rules.sort_room.folder.display();
-    io::Error::other(format!("it holds more names than fit in memory, and they cannot be sorted in {folder}: {error}"))
+    io::Error::other(format!(
+        "it holds more names than fit in memory, and they cannot be sorted in {folder}: {error}"
+    ))
 }
 
 fn is_cache_tag(directory: &Directory) -> bool {

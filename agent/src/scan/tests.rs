@@ -46,7 +46,10 @@ fn a_large_directory_is_listed_in_order() {
     let mut expected: Vec<String> = (0..FILES).map(name).collect();
     expected.push("00 directory".to_owned());
     expected.sort();
-    assert!(found.iter().eq(expected.iter().map(|name| &name.as_bytes())), "other names or another order");
+    assert!(
+        found == expected.iter().map(String::as_bytes).collect::<Vec<_>>(),
+        "other names or another order"
+    );
     assert_eq!(below.len(), 1);
     assert!(std::ptr::eq(below[0], listings.last().unwrap()), "a directory comes behind the one it is in");
     assert_eq!(fs::read_dir(&room).unwrap().count(), 0);
@@ -58,16 +61,21 @@ fn marked_directories_are_left_out() {
     for bytes_max in [1, 1 << 20] {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap().join("root");
-        for (directory, tag) in [("cache", "CACHEDIR.TAG"), ("not a cache", "CACHEDIR.TAG"), ("marked", ".nobackup")] {
+        for (directory, tag) in
+            [("cache", "CACHEDIR.TAG"), ("not a cache", "CACHEDIR.TAG"), ("marked", ".nobackup")]
+        {
             fs::create_dir_all(root.join(directory)).unwrap();
-            let content = if directory == "cache" { "Signature: 8a477f597d28d172789f06886806bc55\n" } else { "" };
+            let content =
+                if directory == "cache" { "Signature: 8a477f597d28d172789f06886806bc55\n" } else { "" };
             fs::write(root.join(directory).join(tag), content).unwrap();
             fs::write(root.join(directory).join("file"), "").unwrap();
         }
         let listings = scan(std::slice::from_ref(&root), rules(&folder.path().join("room"), bytes_max));
         let of = |directory: &str| {
-            let listing = listings.iter().find(|listing| listing.path.name() == directory.as_bytes()).unwrap();
-            let names: Vec<_> = listing.files.iter().map(|file| String::from_utf8_lossy(&file.name)).collect();
+            let listing =
+                listings.iter().find(|listing| listing.path.name() == directory.as_bytes()).unwrap();
+            let names: Vec<_> =
+                listing.files.iter().map(|file| String::from_utf8_lossy(&file.name)).collect();
             (names.join(" "), listing.excluded)
         };
         assert_eq!(of("cache"), ("CACHEDIR.TAG".to_owned(), 1));

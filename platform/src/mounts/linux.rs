@@ -119,7 +119,9 @@ fn is_virtual(disk: &Path) -> bool {
         let text = fs::read_to_string(disk.join("device").join(file)).unwrap_or_default();
         words.iter().any(|word| text.trim_start().starts_with(word))
     };
-    by_name || says("vendor", &["QEMU", "VBOX", "VMware", "Msft", "Google"]) || says("model", &["QEMU", "VBOX", "VMware"])
+    by_name
+        || says("vendor", &["QEMU", "VBOX", "VMware", "Msft", "Google"])
+        || says("model", &["QEMU", "VBOX", "VMware"])
 }
 
 #[cfg(test)]

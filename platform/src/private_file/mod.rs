@@ -142,7 +142,8 @@ pub fn make_private_directory(path: &Path) -> Result<(), PrivateFileError> {
 /// read it, where the system has permissions.
 pub fn scratch_file(folder: &Path) -> Result<File, PrivateFileError> {
     make_private_directory(folder)?;
-    let failed = |source| PrivateFileError::File { action: "make a file in", path: folder.to_owned(), source };
+    let failed =
+        |source| PrivateFileError::File { action: "make a file in", path: folder.to_owned(), source };
     let (file, _) = create_numbered(&folder.join("scratch"), host::create_scratch).map_err(failed)?;
     Ok(file)
 }
@@ -180,10 +181,7 @@ fn create_beside(path: &Path, access: Access) -> io::Result<(File, PathBuf)> {
 }
 
 /// Has a new file made beside `path`, under a name that no other call uses.
-fn create_numbered(
-    path: &Path,
-    make: impl Fn(&Path) -> io::Result<File>,
-) -> io::Result<(File, PathBuf)> {
+fn create_numbered(path: &Path, make: impl Fn(&Path) -> io::Result<File>) -> io::Result<(File, PathBuf)> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     loop {

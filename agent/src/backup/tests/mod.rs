@@ -5,11 +5,15 @@ mod unchanged;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use backstore_protocol::entry::{Content, Entry};
 use backstore_protocol::ids::LineageId;
-use backstore_protocol::tree::Root;
+use backstore_protocol::path::ArchivePath;
+use backstore_protocol::tree::{Cursor, Root};
 
-use super::{BackupReport, Basis};
+use super::basis::BasisNodes;
+use super::{BackupReport, Basis, Lost};
 use crate::testing::Computer;
 
 impl Computer {
@@ -26,10 +30,31 @@ impl Computer {
         Basis { id: opened.id, header: opened.header, body: opened.body, compared_ns }
     }
 
-    /// The tree that a backup without a basis makes of `source`: equal if, and only if, every entry is.
-    fn fresh_root(&self) -> Root {
+    /// All entries of a tree.
+    fn entries(&self, root: Root) -> Vec<(ArchivePath, Entry)> {
+        let archive = self.archive();
+        let nodes = BasisNodes { reader: Arc::clone(&archive.reader), lost: Arc::new(Lost::default()) };
+        let mut cursor = Cursor::start(nodes, root).unwrap();
+        let mut entries = Vec::new();
+        while let Some(entry) = cursor.next_entry().unwrap() {
+            entries.push((ArchivePath::from_key(cursor.key()).unwrap(), entry));
+        }
+        entries
+    }
+
+    /// Asserts that the newest snapshot says of every file what a backup of `source` without a basis says, which may have bundled files otherwise.
+    #[track_caller]
+    fn assert_is_as_fresh(&self) {
         self.back_up_roots("fresh", 2, &[&self.path("source")]);
-        self.newest_of(2).header.root
+        let of = |number| {
+            let mut entries = self.entries(self.newest_of(number).header.root);
+            let hashed = entries.iter_mut().filter(|(_, entry)| entry.content_hash.is_some());
+            hashed.for_each(|(_, entry)| entry.content = Content::None);
+            entries
+        };
+        let (found, fresh) = (of(1), of(2));
+        found.iter().zip(&fresh).for_each(|(found, fresh)| assert_eq!(found, fresh));
+        assert_eq!(found.len(), fresh.len());
     }
 
     /// Backs up as if the files had been made long before the last backup, which a test has no time for.

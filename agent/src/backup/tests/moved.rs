@@ -30,7 +30,7 @@ fn check(make: impl Fn(&Path), change: impl Fn(&Path), bytes_read: u64) {
     change(&source);
     let report = computer.back_up_settled();
     assert_eq!(report.bytes_read, bytes_read);
-    assert_eq!(computer.newest().header.root, computer.fresh_root());
+    computer.assert_is_as_fresh();
     // What was found by its old place is at home in the new one.
     let again = computer.back_up_settled();
     assert_eq!((again.bytes_read, again.changed, again.is_unchanged), (0, 0, true));

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::write;
+use crate::scan::Exclusions;
 use crate::testing::Computer;
 
 fn computer() -> Computer {
@@ -71,4 +72,21 @@ fn a_directory_that_cannot_be_listed_keeps_its_files() {
     assert!(told.iter().any(|line| line.contains(&computer.path("file").display().to_string())), "{told:?}");
     let (report, told) = computer.back_up_with("files", 1, &[&source], |_, _| {});
     assert_eq!((report.totals.files, report.removed, told), (5, 0, Vec::new()));
+}
+
+/// Whoever excludes a folder is told of all that was in it, not of the folder alone.
+#[test]
+fn what_is_newly_excluded_is_counted_whole() {
+    let computer = Computer::new();
+    write(
+        &computer.path("source"),
+        &[("keep/x", b"1"), ("node/deep/x", b"2"), ("node/y", b"3"), ("nodes/z", b"4")],
+    );
+    computer.back_up();
+    let source = computer.path("source");
+    let (report, told) = computer.back_up_with("files", 1, &[&source], |plan, _| {
+        plan.rules.exclusions = Exclusions::new(["node/"], &[]).unwrap();
+    });
+    assert_eq!(report.removed, 4);
+    assert_eq!(told, ["4 files that were backed up before are now excluded; earlier snapshots keep them"]);
 }
