@@ -5,17 +5,20 @@
 //! is found there. A run that takes long commits partial snapshots on the way.
 
 mod basis;
+mod below;
 mod bundling;
 mod chunks;
 mod large;
 mod mapping;
 mod merge;
+mod moved;
 mod objects;
 mod pipeline;
 mod pool;
 mod queue;
 mod read;
 mod report;
+mod reread;
 mod roots;
 mod tally;
 #[cfg(test)]
@@ -39,6 +42,7 @@ use backstore_vfs::objects::{ObjectReader, ReadError};
 
 pub use basis::{Basis, Lost};
 pub use report::{BackupReport, Monitor, Progress};
+pub use reread::REREAD_DAYS;
 pub use roots::RootChange;
 pub use upload::{SealOptions, UploadError};
 
@@ -64,10 +68,14 @@ pub struct BackupPlan {
     pub seal: SealOptions,
     /// Threads that read, hash, compress and seal.
     pub workers: usize,
+    /// How many of them read files; at least one does.
+    pub readers: usize,
     /// Threads that list directories.
     pub scanners: usize,
     /// A root that is empty or on another file system than before is meant to be.
     pub accept_root_change: bool,
+    /// How often a file is read again that seems unchanged.
+    pub reread_every: Option<Duration>,
     /// How often a partial snapshot is committed.
     pub partial_every: Duration,
     /// Look what would be done, and do nothing.

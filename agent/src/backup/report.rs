@@ -102,6 +102,8 @@ pub struct BackupReport {
     pub is_unchanged: bool,
     /// It is partial: the run was ended early.
     pub is_partial: bool,
+    /// When its scan began, in nanoseconds since 1970.
+    pub scan_started_ns: i64,
     /// What is in the snapshot.
     pub totals: Totals,
     /// Entries of its tree; of a dry run what was found.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 
-use backstore_protocol::entry::{Kind, Time};
+use backstore_protocol::entry::{Entry, Kind, Time};
 use backstore_protocol::envelope::{Class, Compression};
 use backstore_protocol::ids::{ObjectId, SnapshotId};
 use backstore_protocol::object::{ObjectKind, SealedObject, body_id};
@@ -16,9 +16,11 @@ use backstore_protocol::tree::{Root, TreeEditor};
 use super::basis::{BasisEntries, BasisNodes, Lost, clean_before};
 use super::large::Cutting;
 use super::merge::{Differences, Merge, Mounts};
+use super::moved::Moved;
 use super::pipeline::{Changed, Pipeline, SoFar};
 use super::pool::{Buffers, Pool};
 use super::report::{BackupReport, Events};
+use super::reread::Reread;
 use super::roots::{check_roots, mount_table};
 use super::tally::Tally;
 use super::upload::Upload;
@@ -28,6 +30,10 @@ use crate::scan::{Roots, Scanner};
 impl Differences for Pipeline<'_> {
     fn put(&mut self, changed: Changed) -> Result<(), BackupError> {
         Pipeline::put(self, changed)
+    }
+
+    fn put_known(&mut self, key: Vec<u8>, entry: Entry, in_basis: bool) -> Result<(), BackupError> {
+        Pipeline::put_known(self, key, entry, in_basis)
     }
 
     fn remove(&mut self, key: Vec<u8>, kind: Kind) -> Result<(), BackupError> {
@@ -42,6 +48,11 @@ struct DryRun(Tally);
 impl Differences for DryRun {
     fn put(&mut self, changed: Changed) -> Result<(), BackupError> {
         self.0.would_put(&changed);
+        Ok(())
+    }
+
+    fn put_known(&mut self, _: Vec<u8>, entry: Entry, in_basis: bool) -> Result<(), BackupError> {
+        self.0.put(in_basis, None, &entry);
         Ok(())
     }
 
@@ -81,20 +92,25 @@ pub(super) fn write_snapshot(
     let nodes = BasisNodes { reader: Arc::clone(&context.reader), lost: Arc::clone(lost) };
     let roots = Roots::open(&plan.roots)?;
     let table = mount_table();
+    roots.check_own(&plan.rules, &table)?;
     if let Some(basis) = basis.filter(|_| !plan.accept_root_change) {
         check_roots(&roots.paths, basis, &nodes, &table)?;
     }
-    let clean = basis.map(|basis| clean_before(&basis.body)).unwrap_or_default();
+    let clean = basis.map(clean_before).unwrap_or_default();
+    let now_ns = now.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(now.nanoseconds));
+    let reread = Reread::new(basis.map(|basis| basis.compared_ns), now_ns, plan.reread_every);
+    let moved = Moved::new(nodes.clone(), basis);
     let mounts = Mounts::new((*table).clone(), basis.map_or(&[], |basis| &basis.body.mounts));
     let entries = BasisEntries::new(nodes.clone(), basis)?;
-    let mut merge = Merge::new(&events, entries, nodes.clone(), clean, plan.rules.exclusions.clone(), mounts);
+    let exclusions = plan.rules.exclusions.clone();
+    let mut merge = Merge::new(&events, entries, nodes.clone(), clean, reread, moved, exclusions, mounts);
     let mut writer = Writer {
         plan,
         context,
         session,
         events: &events,
         roots: roots.paths.iter().map(|path| path.joined().to_vec()).collect(),
-        scan_started_ns: nanoseconds(now),
+        scan_started_ns: now_ns,
         scan_started: context.machine.monotonic(),
         started_at: context.machine.now_ms(),
         head: basis.map(|basis| (basis.id, basis.header.sequence)),
@@ -171,7 +187,7 @@ fn start_pipeline<'a>(
     let chunker = context.basis.as_ref().map_or(plan.chunker, |basis| basis.body.chunker);
     let chunker = chunker.chunker(&keys.ids).map_err(BackupError::Chunker)?;
     let buffers = Buffers::default();
-    let pool = Pool::start(plan.workers).map_err(BackupError::Threads)?;
+    let pool = Pool::start(plan.workers, plan.readers).map_err(BackupError::Threads)?;
     let (tell, told) = unbounded();
     let upload = Upload::start(
         Arc::clone(session),
@@ -317,6 +333,7 @@ impl Writer<'_> {
             snapshot,
             is_unchanged: false,
             is_partial: false,
+            scan_started_ns: self.scan_started_ns,
             totals,
             entries: self.entries,
             changes,

@@ -22,6 +22,7 @@ mod set;
 mod snapshots;
 mod status;
 mod text;
+mod threads;
 mod trial;
 mod umount;
 mod verify;

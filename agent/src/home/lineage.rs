@@ -14,6 +14,8 @@ pub struct LineageState {
     pub head: String,
     /// Its sequence.
     pub sequence: u64,
+    /// When the scan began that last found nothing but what the head has, in nanoseconds since 1970; nothing if that was the head's own.
+    pub confirmed_ns: Option<i64>,
     /// When a backup was last complete or confirmed, by this computer's clock: milliseconds since 1970.
     pub last_success_at: Option<i64>,
     /// When a backup last began, likewise.

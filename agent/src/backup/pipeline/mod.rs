@@ -166,12 +166,19 @@ impl<'a> Pipeline<'a> {
         let Changed { key, directory, name, stat, mount, implied, basis, in_basis } = changed;
         let linked = stat.kind == Kind::File && stat.nlink > 1;
         let group = (mount, stat.inode);
+        let mut task = Task { place: 0, directory, name, stat, mount, implied };
         if linked && self.queue.join_links(group, stat.nlink) {
-            self.queue.push(Item { key, basis, in_basis, state: State::Linked(group) });
+            self.queue.push(Item { key, basis, in_basis, state: State::Linked(group, Box::new(task)) });
             return self.go_on();
         }
-        let place = self.queue.push(Item { key, basis, in_basis, state: State::Reading });
-        let task = Task { place, directory, name, stat, mount, implied };
+        task.place = self.queue.push(Item { key, basis, in_basis, state: State::Reading });
+        self.read(task);
+        self.go_on()
+    }
+
+    /// Has a file read, sooner or later.
+    fn read(&mut self, task: Task) {
+        let Task { place, stat, .. } = task;
         let holes = stat.size.saturating_sub(stat.allocated);
         if stat.kind == Kind::File && (stat.size >= BUNDLE_FILE_BYTES_MAX || holes >= HOLE_BYTES_MIN) {
             self.add_large(place, task);
@@ -182,6 +189,17 @@ impl<'a> Pipeline<'a> {
                 self.begin_read();
             }
         }
+    }
+
+    /// Takes in a file whose entry the basis has under another key. Keys increase as for [`Pipeline::put`].
+    pub(in crate::backup) fn put_known(
+        &mut self,
+        key: Vec<u8>,
+        entry: Entry,
+        in_basis: bool,
+    ) -> Result<(), BackupError> {
+        let state = State::Known(Box::new(entry), Vec::new());
+        self.queue.push(Item { key, basis: None, in_basis, state });
         self.go_on()
     }
 
@@ -341,6 +359,7 @@ impl<'a> Pipeline<'a> {
                     self.editor.remove(&key)?;
                     self.last_key = Some(key);
                 }
+                Edit::Read(task) => self.read(*task),
                 Edit::Nothing => {}
             }
         }
