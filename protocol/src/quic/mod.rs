@@ -8,6 +8,7 @@ mod connect;
 mod enrol;
 mod link;
 mod listener;
+mod outage;
 mod session;
 #[cfg(test)]
 mod tests;

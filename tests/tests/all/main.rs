@@ -6,6 +6,7 @@ mod damage;
 mod invitation;
 mod kills;
 mod mount;
+mod mount_by_user;
 mod round_trip;
 mod sources;
 mod surroundings;
