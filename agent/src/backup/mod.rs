@@ -37,7 +37,7 @@ use backstore_protocol::codec::Malformed;
 use backstore_protocol::ids::{AccountId, DeviceId, DomainId, LineageId, LogHash};
 use backstore_protocol::keys::Keys;
 use backstore_protocol::seal_box::SigningKey;
-use backstore_protocol::store::{Destination, Recovery, SessionRequest, StoreError};
+use backstore_protocol::store::{Destination, SessionRequest, StoreError};
 use backstore_vfs::objects::{ObjectReader, ReadError};
 
 pub use basis::{Basis, Lost};
@@ -183,11 +183,8 @@ pub fn backup(plan: &BackupPlan, context: &BackupContext<'_>) -> Result<BackupRe
     loop {
         let report = write::write_snapshot(plan, context, &session, &lost, started);
         let found = match &report {
-            Err(BackupError::Store(error)) if error.recovery() == Recovery::SendAgain => match error {
-                StoreError::Missing { ids } => lost.add(ids.iter().copied()),
-                StoreError::Damaged { id } => lost.add([*id]),
-                _ => false,
-            },
+            Err(BackupError::Store(StoreError::Missing { ids })) => lost.add(ids.iter().copied()),
+            Err(BackupError::Store(StoreError::Damaged { id })) => lost.add([*id]),
             Err(BackupError::Basis(error)) => basis::lost_object(error).is_some_and(|id| lost.add([id])),
             Ok(_) | Err(_) => false,
         };

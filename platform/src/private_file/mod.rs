@@ -20,15 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use zeroize::Zeroizing;
 
-/// What of a write survives loss of power.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum Durability {
-    /// All of it.
-    Full,
-    /// The content, but perhaps still under the old name's content: this system or file system cannot sync a folder.
-    NameNotSynced,
-}
+pub use crate::durable::Durability;
 
 /// Who may read a secret file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

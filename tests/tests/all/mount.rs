@@ -177,13 +177,8 @@ fn while_the_server_is_down_reads_fail_and_then_work_again() {
     assert_eq!(versions(&point).len(), 1);
     server.restart();
     for (file, original) in shown.iter().zip(&names) {
-        let content = loop {
-            if let Ok(content) = fs::read(file) {
-                break content;
-            }
-            std::thread::yield_now();
-        };
-        assert!(content == fs::read(original).unwrap(), "{file:?}");
+        until("the file once its server is back", || fs::read(file).is_ok());
+        assert!(fs::read(file).unwrap() == fs::read(original).unwrap(), "{file:?}");
     }
     computer.run([Path::new("umount"), &point]).ends(0);
 }

@@ -230,15 +230,17 @@ impl<'a> Pipeline<'a> {
     /// The tree as far as it is complete, after which comes the basis; and the last key that is new. Everything it needs is on its way.
     pub(in crate::backup) fn so_far(&mut self) -> Result<Option<SoFar>, BackupError> {
         let Some(last_key) = self.last_key.clone() else { return Ok(None) };
-        // A bundle may be half full and wait for more members: nothing that is in the tree lies in one of those.
+        // A bundle may be half full and wait for more members: nothing that is in the tree lies in one of those. Nothing more goes into the
+        // tree meanwhile, since it would need objects that have not passed.
         let begun = self.objects.next();
         while !self.objects.closed_passed_before(begun) {
-            self.wait()?;
+            self.wait_for_one()?;
         }
         let mut fork = self.editor.clone();
         let root = fork.finish()?;
-        self.send_nodes();
-        for built in fork.take_built() {
+        // Nodes that were held back by a bundle that is still open do not need it.
+        let held_back = std::mem::take(&mut self.nodes).into_iter().map(|(_, built)| built);
+        for built in held_back.chain(fork.take_built()) {
             self.upload.node(built.id, built.bytes);
         }
         self.upload.flush();
@@ -279,6 +281,12 @@ impl<'a> Pipeline<'a> {
 
     /// Waits for the next result of any thread and takes it in.
     fn wait(&mut self) -> Result<(), BackupError> {
+        self.wait_for_one()?;
+        self.edit_tree()
+    }
+
+    /// Likewise, and leaves the tree as it is.
+    fn wait_for_one(&mut self) -> Result<(), BackupError> {
         self.cut_on();
         let is_idle = self.reads.begun == self.reads.next
             && self.larges.values().all(|large| large.file.is_some() || large.end.is_some());
@@ -294,8 +302,7 @@ impl<'a> Pipeline<'a> {
                 Err(_) => return Err(BackupError::ThreadsEnded),
             },
         }
-        self.take_told()?;
-        self.edit_tree()
+        self.take_told()
     }
 
     fn take_done(&mut self, done: Done) -> Result<(), BackupError> {

@@ -165,7 +165,7 @@ fn check(computer: &Computer) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 30, ..ProptestConfig::default() })]
 
     #[test]
     fn counts_are_those_of_a_plain_comparison(
@@ -194,6 +194,9 @@ proptest! {
 }
 
 /// Partial snapshots count what is in their own tree, not what the scan has found.
+///
+/// A run that was long enough for one once failed, and so did all that followed: nodes that were held back until a bundle was full were not sent with
+/// the tree that named them.
 #[test]
 fn partial_snapshots_count_their_own_tree() {
     const BIG: u32 = 900_000;
