@@ -72,6 +72,9 @@ pub struct Serving {
 #[derive(Clone)]
 pub struct Stopper(Arc<MountHandle>);
 
+/// How long a server that is gone is tried: long enough for one that starts again, and short enough for whoever waits for a read.
+const SERVER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Mounts a set of this account's archive. The newest page of its versions is there at once, older ones come while it is used.
 ///
 /// # Errors
@@ -99,7 +102,7 @@ fn start(
     records: &Records,
     was_made: bool,
 ) -> Result<Serving, MountProblem> {
-    let options = ArchiveOptions::read();
+    let options = ArchiveOptions { patience_max: SERVER_PATIENCE, ..ArchiveOptions::read() };
     let archive = Archive::open(home, machine, &options)?;
     let summary = reading::Versions::choose(&archive, request.set.as_deref(), None, &[])?.lineage;
     let model = Snapshots::new(&archive.reader, host::this_user()).map_err(ArchiveError::Threads)?;
