@@ -130,7 +130,7 @@ fn an_index_that_is_damaged_while_it_is_served() {
     zero_tables(&archived);
     tree::write(&archived.world.path("data/again"), b"again");
     let agent = archived.computer.command(["backup", "--json"]).spawn().unwrap();
-    assert_eq!(archived.server.ended(), 12);
+    assert_eq!(archived.server.ended(), 13);
     archived.server.restart();
     Ran::of(agent).ends(0);
     assert_eq!(archived.unreadable(), 0);

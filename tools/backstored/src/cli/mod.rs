@@ -29,7 +29,7 @@ pub struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but something is damaged, 10 no such vault, 11 in use by another process, 12 a server's index was damaged again and again";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but something is damaged, 10 no such vault, 11 in use by another process, 13 a server's index was damaged again and again";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -63,7 +63,7 @@ pub enum Exit {
     /// In use by another process.
     Locked = 11,
     /// The index was damaged again and again.
-    GaveUp = 12,
+    GaveUp = 13,
 }
 
 /// Why a command failed.

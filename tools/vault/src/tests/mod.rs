@@ -9,4 +9,5 @@ mod follow;
 mod golden;
 mod index_damage;
 mod model;
+mod promises;
 mod world;
