@@ -10,6 +10,8 @@ mod link;
 mod listener;
 mod outage;
 mod session;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod transport;
 

@@ -9,6 +9,8 @@ mod mount;
 mod mount_by_user;
 mod round_trip;
 mod sources;
+mod surroundings;
+mod wire;
 
 use backstore_tests::Programs;
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use backstore_tests::computer::Computer;
 use backstore_tests::server::Server;
@@ -59,6 +60,18 @@ fn equals(version: &Path, data: &Path) {
     }
 }
 
+/// Waits for what comes by itself, but not for ever.
+#[track_caller]
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    /// Far longer than anything takes: only a fault needs it.
+    const PATIENCE: Duration = Duration::from_secs(120);
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::yield_now();
+    }
+}
+
 fn mount(computer: &Computer, point: &Path) {
     computer.run([Path::new("mount"), point]).says(0, &["mounted at", "set docs", "backstore umount"]);
 }
@@ -79,9 +92,7 @@ fn a_mount_shows_every_version_and_new_ones_come_by_themselves() {
     computer.run([Path::new("mount"), &point]).says(11, &["already"]);
     fs::write(world.path("data").join("new"), b"new").unwrap();
     computer.backup();
-    while versions(&point).len() < 2 {
-        std::thread::yield_now();
-    }
+    until("the new version", || versions(&point).len() == 2);
     equals(&versions(&point)[1], &world.path("data"));
     assert!(!versions(&point)[0].join(world.path("data").strip_prefix("/").unwrap()).join("new").exists());
     computer.run([Path::new("umount"), &point]).says(0, &["unmounted"]);
@@ -112,9 +123,7 @@ fn a_killed_mount_is_mounted_again_or_cleared_away() {
     let kill = || {
         let pid = server_of(&computer);
         assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
-        while fs::read_dir(&point).is_ok() {
-            std::thread::yield_now();
-        }
+        until("the end of the mount", || fs::read_dir(&point).is_err());
     };
     mount(&computer, &point);
     kill();

@@ -1,8 +1,9 @@
 //! Linux: FUSE through `fuser`, without libfuse.
 //!
 //! `mount_point` looks where, `system` mounts and unmounts, `filesystem` translates requests into calls of the model, `workers` answer what is not in
-//! memory, `push` puts spare bytes into the page cache.
+//! memory, `alert` keeps the processors awake for them, `push` puts spare bytes into the page cache.
 
+mod alert;
 mod answers;
 mod filesystem;
 #[cfg(any(test, feature = "test-archive"))]
