@@ -73,7 +73,7 @@ fn finish(file: Result<&File, &io::Error>, wanted: &Wanted<'_>, policy: &Policy)
     }
     for (name, _) in wanted.xattrs {
         let reason = if policy.xattrs { Reason::NotSupported } else { Reason::NotAsked };
-        leave_out(Part::Xattr, Some(name), reason);
+        leave_out(Part::Xattr, Some(*name), reason);
     }
     if policy.times
         && let Err(error) = set_time(file, entry.mtime)
@@ -81,10 +81,12 @@ fn finish(file: Result<&File, &io::Error>, wanted: &Wanted<'_>, policy: &Policy)
         leave_out(Part::Times, None, Reason::Failed(error));
     }
     // Last, since it forbids changes.
-    if policy.attributes && entry.attributes & READ_ONLY != 0 && entry.kind == Kind::File {
-        if let Err(error) = set_read_only(file) {
-            leave_out(Part::Attributes, None, Reason::Failed(error));
-        }
+    if policy.attributes
+        && entry.attributes & READ_ONLY != 0
+        && entry.kind == Kind::File
+        && let Err(error) = set_read_only(file)
+    {
+        leave_out(Part::Attributes, None, Reason::Failed(error));
     }
     if policy.attributes && entry.attributes & (HIDDEN | SYSTEM) != 0 {
         leave_out(Part::Attributes, None, Reason::NotSupported);

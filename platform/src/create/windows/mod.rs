@@ -148,10 +148,10 @@ impl TargetDirectory {
 
     /// Removes an empty directory.
     pub fn remove_directory(&self, name: &[u8]) -> io::Result<()> {
-        match self.directory.stat(name)?.kind {
-            Kind::Directory => fs::remove_dir(self.directory.child(name)?),
-            _ => Err(io::ErrorKind::NotADirectory.into()),
+        if self.directory.stat(name)?.kind != Kind::Directory {
+            return Err(io::ErrorKind::NotADirectory.into());
         }
+        fs::remove_dir(self.directory.child(name)?)
     }
 
     /// Metadata of what has this name, of a link its own; nothing if nothing has.
