@@ -32,7 +32,7 @@ pub(super) struct Shared {
 }
 
 /// Sealed bytes that may wait to be opened.
-const UNOPENED_BYTES_MAX: usize = 16 << 20;
+const UNOPENED_BYTES_MAX: usize = 8 << 20;
 /// Free memory that is kept for the next objects.
 const FREE_BYTES_MAX: usize = 16 << 20;
 
@@ -89,6 +89,11 @@ impl Shared {
         self.flights.join(want, urgency, || self.cached(&want))
     }
 
+    /// Takes data out of the cache.
+    pub(super) fn let_go(&self, id: &ObjectId) {
+        lock(&self.data).remove(id);
+    }
+
     /// Puts an object into its cache.
     pub(super) fn keep(&self, want: Want, opened: &Opened) {
         lock(self.cache(&want)).insert(want.id(), opened.clone(), opened.memory());
@@ -141,7 +146,7 @@ impl Shared {
     /// The life of an opener.
     pub(super) fn open(&self) {
         while let Some((flight, object)) = self.to_open.take() {
-            let result = open::open(&self.keys, &self.buffers, flight.want, &object);
+            let result = open::open(&self.keys, &self.buffers, flight.want, object);
             self.land(&flight, result);
         }
     }

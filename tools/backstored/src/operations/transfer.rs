@@ -17,6 +17,8 @@ use crate::service::{Refused, Service};
 
 /// Bytes of one frame of an answer, give or take an object.
 const ANSWER_BYTES: usize = 1 << 20;
+/// An object of so many bytes has a frame of its own: then a client can open it where it lies.
+const ALONE_BYTES: usize = 256 << 10;
 /// Objects of one frame of an answer.
 const ANSWER_ITEMS_MAX: usize = 1024;
 
@@ -135,10 +137,15 @@ fn read(
     let mut bytes = 0;
     account.read(ids, &mut |index, read| {
         let (item, tail) = item(index, read);
-        bytes += tail.iter().map(Bytes::len).sum::<usize>();
+        let length = tail.iter().map(Bytes::len).sum::<usize>();
+        if length >= ALONE_BYTES && bytes > 0 {
+            bytes = 0;
+            let _ = sender.blocking_send(std::mem::take(&mut part));
+        }
+        bytes += length;
         part.objects.items.push(item);
         part.tail.extend(tail);
-        if bytes >= ANSWER_BYTES || part.objects.items.len() == ANSWER_ITEMS_MAX {
+        if bytes >= ANSWER_BYTES || length >= ALONE_BYTES || part.objects.items.len() == ANSWER_ITEMS_MAX {
             bytes = 0;
             // Fails when the client has gone; the rest is then read in vain.
             let _ = sender.blocking_send(std::mem::take(&mut part));
