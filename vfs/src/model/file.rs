@@ -91,8 +91,8 @@ impl ReadFile {
         let pace = lock(&self.sequence).note(offset, length, at_once.is_none());
         if let Pace::Sequential { from, to } = pace {
             self.fetch_ahead(reader, from, to);
-            self.let_go_behind(reader, offset.saturating_sub(LARGE_READ_OFF_MAX));
         }
+        self.let_go_behind(reader, offset.saturating_sub(LARGE_READ_OFF_MAX));
         let reading = match at_once {
             Some(reading) => reading,
             None => self.content.read_runs(offset, length, wait)?,
@@ -112,6 +112,9 @@ impl ReadFile {
     /// What was read from front to back is in the system's page cache now: here its memory is for what comes.
     fn let_go_behind(&self, reader: &ObjectReader, to: u64) {
         let from = lock(&self.sequence).held_from;
+        if from + LET_GO_BYTES_MIN > to {
+            return;
+        }
         let (objects, end) = objects_within(reader, self.content.content(), self.content.size(), from, to);
         objects.into_iter().for_each(|object| reader.let_go(object));
         let mut sequence = lock(&self.sequence);
@@ -168,6 +171,8 @@ const WINDOW_MIN: u64 = 1 << 20;
 /// The first window of large reads: who begins with one reads on.
 const WINDOW_LARGE_MIN: u64 = 4 << 20;
 const WINDOW_MAX: u64 = 24 << 20;
+/// Objects behind a reader are let go of as soon as there are so many bytes of them.
+const LET_GO_BYTES_MIN: u64 = 4 << 20;
 /// A first read shorter than this looks at what kind of file it is: nothing is fetched ahead for it.
 const SNIFF_MAX: u64 = 64 << 10;
 

@@ -227,3 +227,49 @@ impl OpenQueue {
         self.room.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use backstore_protocol::entry::Content;
+
+    use super::*;
+    use crate::random_tree::noise;
+    use crate::test_archive::TestArchive;
+
+    #[test]
+    fn what_is_alone_is_opened_where_it_lies_and_the_rest_as_well() {
+        for plain in [noise(600_000, 1), vec![7; 600_000], noise(5000, 2)] {
+            let mut archive = TestArchive::new();
+            let Content::Extents(extents) = archive.value(&plain) else { panic!("no object") };
+            let data = extents[0].object().expect("data");
+            let stored = archive.source().get(&data.id).expect("stored");
+            let (keys, buffers) = (archive.keys(), Buffers::new(1 << 20));
+            let with = |sealed: Bytes| SealedObject { sealed, ..stored.clone() };
+            let bytes_of = |sealed: Bytes| match open(&keys, &buffers, Want::Data(data), with(sealed)) {
+                Ok(Opened::Data(bytes)) => Ok(bytes),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error),
+            };
+            let alone = BytesMut::from(&stored.sealed[..]);
+            let place = alone.as_ptr_range();
+            let opened = bytes_of(alone.freeze()).expect("opens");
+            assert_eq!(opened, plain);
+            let is_compressed = stored.sealed.len() < plain.len();
+            assert_eq!(place.contains(&opened.as_ptr()), !is_compressed);
+            assert_eq!(bytes_of(stored.sealed.clone()).expect("opens"), plain);
+            assert_eq!(
+                archive.source().get(&data.id).expect("stored").sealed,
+                stored.sealed,
+                "not written to"
+            );
+
+            for at in [0, 20, 50, 100, stored.sealed.len() - 1] {
+                let mut changed = stored.sealed.to_vec();
+                changed[at] ^= 1;
+                let changed = Bytes::from(changed);
+                bytes_of(changed.clone()).expect_err("a copy of changed bytes");
+                bytes_of(BytesMut::from(&changed[..]).freeze()).expect_err("changed bytes");
+            }
+        }
+    }
+}
