@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use backstore_platform::machine::{Machine, System};
 use backstore_platform::process::Interrupts;
@@ -23,6 +24,8 @@ pub(crate) struct Computer {
     folder: TempDir,
     pub(crate) home: Home,
     pub(crate) machine: Arc<dyn Machine>,
+    /// How often a partial snapshot is committed.
+    pub(crate) partial_every: Duration,
 }
 
 impl Computer {
@@ -48,7 +51,7 @@ impl Computer {
         };
         login.in_folder(&vault).unwrap();
         std::fs::create_dir(folder.path().join("source")).unwrap();
-        Self { folder, home, machine }
+        Self { folder, home, machine, partial_every: Duration::from_secs(600) }
     }
 
     /// A place in its folder: `source` is backed up.
@@ -104,7 +107,7 @@ impl Computer {
             workers: 2,
             scanners: 2,
             accept_root_change: true,
-            partial_every: std::time::Duration::from_secs(600),
+            partial_every: self.partial_every,
             is_dry_run: false,
         };
         let told = Told::default();

@@ -21,7 +21,7 @@ pub(super) trait Differences {
     /// A file is new or has changed.
     fn put(&mut self, changed: Changed) -> Result<(), BackupError>;
     /// A file of the basis is no longer there.
-    fn remove(&mut self, key: Vec<u8>) -> Result<(), BackupError>;
+    fn remove(&mut self, key: Vec<u8>, kind: Kind) -> Result<(), BackupError>;
 }
 
 /// The comparison as far as it has come.
@@ -34,10 +34,6 @@ pub(super) struct Merge<'a> {
     exclusions: Exclusions,
     pub(super) mounts: Mounts,
     pub(super) totals: Totals,
-    /// Files put.
-    pub(super) changed: u64,
-    /// Files removed.
-    pub(super) removed: u64,
     /// Files removed because an exclusion now hits them.
     excluded_now: u64,
     /// What the keys start with of which the basis is kept, since nobody knows what is there now.
@@ -61,8 +57,6 @@ impl<'a> Merge<'a> {
             exclusions,
             mounts,
             totals: Totals::default(),
-            changed: 0,
-            removed: 0,
             excluded_now: 0,
             kept_below: VecDeque::new(),
         }
@@ -144,7 +138,6 @@ impl<'a> Merge<'a> {
                 basis = whole.then(|| Box::new(entry));
             }
         }
-        self.changed += 1;
         out.put(Changed { key, directory, name, stat, mount, implied, basis, in_basis })
     }
 
@@ -226,7 +219,7 @@ impl<'a> Merge<'a> {
     }
 
     fn remove(&mut self, key: Vec<u8>, out: &mut impl Differences) -> Result<(), BackupError> {
-        let entry = self.basis.take()?;
+        let Some(entry) = self.basis.take()? else { return Ok(()) };
         // Prefixes are added in key order, and those passed are of no use any more.
         while self.kept_below.front().is_some_and(|prefix| prefix[..] < key[..] && !key.starts_with(prefix)) {
             self.kept_below.pop_front();
@@ -234,14 +227,13 @@ impl<'a> Merge<'a> {
         if self.kept_below.iter().any(|prefix| key.starts_with(prefix)) {
             return Ok(());
         }
-        self.removed += 1;
-        if let (Some(entry), Ok((parent, _))) = (entry, split_key(&key))
+        if let Ok((parent, _)) = split_key(&key)
             && let Ok(parent) = ArchivePath::from_joined(parent)
             && self.exclusions.excludes(&parent, key_name(&key), entry.kind.is_directory())
         {
             self.excluded_now += 1;
         }
-        out.remove(key)
+        out.remove(key, entry.kind)
     }
 
     fn count(&mut self, stat: &io::Result<Stat>) {

@@ -17,6 +17,9 @@ mod queue;
 mod read;
 mod report;
 mod roots;
+mod tally;
+#[cfg(test)]
+mod tests;
 mod upload;
 mod write;
 

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use backstore_protocol::entry::{Content, Entry, Extent, Xattr};
+use backstore_protocol::entry::{Content, Entry, Extent, Kind, Xattr};
 
 use super::objects::{Objects, Part};
+use super::tally::Tally;
 
 /// The entries that wait, each with a place that never changes.
 #[derive(Default)]
@@ -13,6 +14,8 @@ pub(super) struct Queue {
     first: u64,
     items: VecDeque<Item>,
     links: Links,
+    /// What has left for the tree so far.
+    pub(super) tally: Tally,
 }
 
 /// A path and what is to become of it.
@@ -35,6 +38,8 @@ pub(super) enum State {
     Linked(LinkGroup),
     /// It is not to be in the tree.
     Absent,
+    /// The basis has this kind of file there, and it is gone.
+    Removed(Kind),
     /// It is to stay as it is in the basis.
     Keep,
 }
@@ -106,22 +111,34 @@ impl Queue {
                     return None;
                 }
             }
-            State::Linked(_) | State::Absent | State::Keep => {}
+            State::Linked(_) | State::Absent | State::Removed(_) | State::Keep => {}
         }
-        let item = self.items.pop_front()?;
+        let Item { key, basis, in_basis, state } = self.items.pop_front()?;
         self.first += 1;
-        Some(match item.state {
+        let entry = match state {
             State::Known(entry, _) => {
                 self.links.put(&entry);
-                Edit::Put(item.key, entry)
+                Some(entry)
             }
-            State::Linked(group) => match self.links.take(group) {
-                Some(entry) => Edit::Put(item.key, entry),
-                None if item.in_basis => Edit::Remove(item.key),
-                None => Edit::Nothing,
-            },
-            State::Absent if item.in_basis => Edit::Remove(item.key),
-            State::Absent | State::Keep | State::Reading => Edit::Nothing,
+            State::Linked(group) => self.links.take(group),
+            State::Absent => None,
+            State::Removed(kind) => {
+                self.tally.remove(kind);
+                return Some(Edit::Remove(key));
+            }
+            State::Keep | State::Reading => return Some(Edit::Nothing),
+        };
+        Some(match entry {
+            Some(entry) => {
+                self.tally.put(in_basis, basis.as_deref(), &entry);
+                Edit::Put(key, entry)
+            }
+            None if in_basis => {
+                // Only what had content can have lost it.
+                self.tally.remove(basis.map_or(Kind::File, |basis| basis.kind));
+                Edit::Remove(key)
+            }
+            None => Edit::Nothing,
         })
     }
 }

@@ -10,7 +10,7 @@ use backstore_protocol::store::Recovery;
 
 use super::output::say;
 use super::progress::{Console, ProgressLine};
-use super::{CliError, Context, Exit, text};
+use super::{CliError, Context, Exit, changes, text};
 use crate::archive::{Archive, ArchiveError, ArchiveOptions};
 use crate::backup::{
     BackupContext, BackupError, BackupPlan, BackupReport, Basis, Device, Monitor, Progress, SealOptions,
@@ -112,6 +112,7 @@ pub(super) fn run_set(
     match &done {
         Ok(report) if !args.dry_run => {
             state.last_errors = report.totals.errors;
+            state.last_changes = Some(report.changes);
             state.last_problem = report.is_partial.then(|| "interrupted".to_owned());
             if !report.is_partial {
                 state.last_success_at = Some(context.machine.now_ms());
@@ -264,7 +265,7 @@ fn plan(
 }
 
 fn json(set: &SetConfig, report: &BackupReport) -> serde_json::Value {
-    serde_json::json!({
+    let mut document = serde_json::json!({
         "set": set.name,
         "snapshot": report.snapshot.to_string(),
         "unchanged": report.is_unchanged,
@@ -274,14 +275,12 @@ fn json(set: &SetConfig, report: &BackupReport) -> serde_json::Value {
         "others": report.totals.others,
         "bytes": report.totals.bytes,
         "excluded": report.totals.excluded,
-        "changed": report.changed,
-        "removed": report.removed,
         "bytes_read": report.bytes_read,
-        "bytes_new": report.bytes_new,
-        "bytes_stored": report.bytes_stored,
         "errors": report.totals.errors,
         "seconds": report.milliseconds as f64 / 1000.0,
-    })
+    });
+    changes::add_to(&mut document, &report.changes, report.entries);
+    document
 }
 
 pub(super) fn summary(set: &SetConfig, report: &BackupReport, is_dry_run: bool) -> String {
@@ -293,16 +292,13 @@ pub(super) fn summary(set: &SetConfig, report: &BackupReport, is_dry_run: bool) 
         (_, _, false) => format!("backed up, version {:.12}", report.snapshot.to_string()),
     };
     let mut lines = format!(
-        "{}: {what}\n  {} in {}, {}\n  {} new or changed, {} removed; {} read, {} new, {} stored in {}",
+        "{}: {what}\n  {} in {}, {}\n  {}; {} read in {}",
         set.name,
         text::plural(totals.files, "file", "files"),
         text::plural(totals.directories, "directory", "directories"),
         text::size(totals.bytes),
-        text::count(report.changed),
-        text::count(report.removed),
+        changes::text(&report.changes),
         text::size(report.bytes_read),
-        text::size(report.bytes_new),
-        text::size(report.bytes_stored),
         text::duration(report.milliseconds),
     );
     if totals.excluded > 0 {

@@ -1,6 +1,7 @@
 //! The command line: one file per command, and how the program ends.
 
 mod backup;
+mod changes;
 mod choice;
 mod completions;
 mod destination;

@@ -1,7 +1,7 @@
 //! `backstore status`.
 
 use super::output::say;
-use super::{CliError, Context, Exit, text};
+use super::{CliError, Context, Exit, changes, text};
 use crate::home::{AccountFile, Config, LineageMemory};
 
 /// How each set was backed up last; asks nothing of the destination
@@ -17,6 +17,9 @@ pub(super) struct StatusArgs {
     json: bool,
 }
 
+/// A clock that is set right goes back by no more than this.
+const CLOCK_STEP_MS: i64 = 3_600_000;
+
 pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError> {
     let config = Config::load(&context.home)?;
     let account = AccountFile::load(&context.home)?;
@@ -26,7 +29,9 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError
     for set in &config.sets {
         let state = LineageMemory::new(&context.home, set.lineage_id()).load();
         let age = state.last_success_at.map(|at| now.saturating_sub(at));
-        let late = args.max_age.is_some_and(|max| age.is_none_or(|age| age > max as i64));
+        // A backup in the future was made while the clock was wrong: how old it is nobody knows.
+        let known = age.filter(|age| *age >= -CLOCK_STEP_MS);
+        let late = args.max_age.is_some_and(|max| known.is_none_or(|age| age > max as i64));
         is_late |= late;
         sets.push((set, state, age, late));
     }
@@ -34,7 +39,7 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError
         let sets: Vec<_> = sets
             .iter()
             .map(|(set, state, age, late)| {
-                serde_json::json!({
+                let mut document = serde_json::json!({
                     "set": set.name,
                     "last_success_ms": state.last_success_at,
                     "last_run_ms": state.last_run_at,
@@ -43,7 +48,11 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError
                     "version": if state.head.is_empty() { None } else { Some(&state.head) },
                     "problem": state.last_problem,
                     "errors": state.last_errors,
-                })
+                });
+                if let Some(changes) = &state.last_changes {
+                    document["changes"] = changes::json(changes);
+                }
+                document
             })
             .collect();
         let destination = account.map(|account| account.destination.to_string());
@@ -60,6 +69,9 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError
             let when = age
                 .map_or_else(|| "never backed up".to_owned(), |age| format!("backed up {}", text::ago(age)));
             say!("{}  {when}{}", set.name, if late { "  TOO OLD" } else { "" });
+            if let Some(changes) = &state.last_changes {
+                say!("  last backup: {}", changes::text(changes));
+            }
             if let Some(problem) = state.last_problem {
                 say!("  last attempt: {problem}");
             }

@@ -1,6 +1,7 @@
 //! What is remembered of a set's lineage: its head as this device saw it last, and how the last backup ended.
 
 use backstore_protocol::ids::{LineageId, SnapshotId};
+use backstore_protocol::snapshot::Changes;
 use serde::{Deserialize, Serialize};
 
 use super::{Home, HomeError};
@@ -21,6 +22,8 @@ pub struct LineageState {
     pub last_problem: Option<String>,
     /// Files that could not be read whole the last time.
     pub last_errors: u64,
+    /// What the last backup that came to an end changed.
+    pub last_changes: Option<Changes>,
 }
 
 /// Reads and writes what is remembered.

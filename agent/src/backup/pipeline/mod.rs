@@ -18,6 +18,7 @@ use backstore_protocol::entry::{Entry, Kind};
 use backstore_protocol::ids::ContentHash;
 use backstore_protocol::keys::Keys;
 use backstore_protocol::limits::BUNDLE_FILE_BYTES_MAX;
+use backstore_protocol::snapshot::Changes;
 use backstore_protocol::tree::{Built, Root, TreeEditor};
 
 use crate::backup::BackupError;
@@ -185,8 +186,8 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Takes a path of the basis out.
-    pub(in crate::backup) fn remove(&mut self, key: Vec<u8>) -> Result<(), BackupError> {
-        self.queue.push(Item { key, basis: None, in_basis: true, state: State::Absent });
+    pub(in crate::backup) fn remove(&mut self, key: Vec<u8>, kind: Kind) -> Result<(), BackupError> {
+        self.queue.push(Item { key, basis: None, in_basis: true, state: State::Removed(kind) });
         self.go_on()
     }
 
@@ -225,6 +226,11 @@ impl<'a> Pipeline<'a> {
         self.upload.flush();
         self.take_told()?;
         Ok(Some(SoFar { root, totals: fork.totals(), last_key }))
+    }
+
+    /// How the tree differs from the basis so far.
+    pub(in crate::backup) fn changes(&self) -> Changes {
+        self.events.progress().with_sent(&self.queue.tally)
     }
 
     /// Sends an object that belongs to no file.
@@ -314,6 +320,9 @@ impl<'a> Pipeline<'a> {
                     Progress::add(&self.events.progress().bytes_stored, stored as u64);
                 }
                 self.send_nodes();
+            }
+            Told::NodeSent { stored } => {
+                Progress::add(&self.events.progress().bytes_stored, stored as u64);
             }
             Told::Failed(error) => return Err(error.into()),
         }

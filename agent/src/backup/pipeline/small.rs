@@ -70,7 +70,7 @@ impl Pipeline<'_> {
         let Some(item) = self.queue.get_mut(task.place) else { return };
         let kept = if item.basis.is_some() { "; what the snapshot before has is kept" } else { "" };
         self.events.problem(&item.key, &format!("cannot be read: {error}{kept}"));
-        item.state = match (item.basis.take(), task.stat.kind) {
+        item.state = match (item.basis.clone(), task.stat.kind) {
             (Some(mut basis), Kind::File) => {
                 basis.stale = true;
                 State::Known(basis, Vec::new())

@@ -1,0 +1,4 @@
+//! Whole backups of real folders.
+
+mod clocks;
+mod counts;
