@@ -4,6 +4,7 @@
 //! objects, no randomness and no counter can fail, and the 32-byte commitment pins the key.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::{fmt, io};
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
@@ -158,25 +159,63 @@ pub fn open(
     sealed: &[u8],
     buffer: &mut Vec<u8>,
 ) -> Result<(), OpenError> {
-    if sealed.len() < SEALED_AT + INNER + TAG || sealed.len() > OBJECT_SEALED_MAX {
-        return Err(OpenError::Length(sealed.len()));
+    // What is longer is refused, so not copied whole.
+    let some = &sealed[..sealed.len().min(OBJECT_SEALED_MAX + 1)];
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        scratch.extend_from_slice(some);
+        if let Payload::Within(range) = open_in_place(keys, label, id, scratch, buffer)? {
+            buffer.clear();
+            buffer.extend_from_slice(&scratch[range]);
+        }
+        Ok(())
+    })
+}
+
+/// Where the plaintext of an object is that was opened where it lay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// In these bytes of what was sealed.
+    Within(Range<usize>),
+    /// It was compressed, and is in the buffer in place of that's old content.
+    InBuffer,
+}
+
+/// Opens `sealed` where it lies, which is of no other use afterwards. Only what was compressed needs `buffer`.
+///
+/// The caller still has to compare the id of the plaintext with `id`.
+pub fn open_in_place(
+    keys: &SealKeys,
+    label: Label,
+    id: &[u8; 32],
+    sealed: &mut [u8],
+    buffer: &mut Vec<u8>,
+) -> Result<Payload, OpenError> {
+    let length = sealed.len();
+    if !(SEALED_AT + INNER + TAG..=OBJECT_SEALED_MAX).contains(&length) {
+        return Err(OpenError::Length(length));
     }
     if sealed[..16] != header(label) {
         return Err(OpenError::Header { expected: label.class });
     }
-    let salt: &[u8; 24] = sealed[16..40].try_into().map_err(|_| OpenError::Length(sealed.len()))?;
+    let salt: &[u8; 24] = sealed[16..40].try_into().map_err(|_| OpenError::Length(length))?;
     let (key, commitment) = object_key(keys, &header(label), salt, id);
     if !bool::from(commitment[..].ct_eq(&sealed[40..72])) {
         return Err(OpenError::Commitment);
     }
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.clear();
-        scratch.extend_from_slice(&sealed[SEALED_AT..]);
-        let opened = key
-            .open_in_place(Nonce::assume_unique_for_key([0; 12]), Aad::empty(), scratch)
-            .map_err(|_| OpenError::Tag)?;
-        read_inner(label, sealed.len(), opened, buffer)
-    })
+    let opened = key
+        .open_in_place(Nonce::assume_unique_for_key([0; 12]), Aad::empty(), &mut sealed[SEALED_AT..])
+        .map_err(|_| OpenError::Tag)?;
+    let (payload, plain, is_compressed) = read_inner(label, length, opened)?;
+    if is_compressed {
+        buffer.clear();
+        decompress(payload, plain, buffer)?;
+        return Ok(Payload::InBuffer);
+    }
+    if payload.len() != plain {
+        return Err(OpenError::Inner("lengths"));
+    }
+    Ok(Payload::Within(SEALED_AT + INNER..SEALED_AT + INNER + plain))
 }
 
 /// The label's epoch as the sealed bytes say it, before anything is checked.
@@ -216,6 +255,20 @@ impl Keys {
         let keys = self.seal_keys(class, epoch).ok_or(OpenError::Epoch(epoch))?;
         open(keys, Label { class, kind, epoch, generation: self.generation() }, id, sealed, buffer)
     }
+
+    /// As [`Keys::open`], where it lies: see [`open_in_place`].
+    pub fn open_in_place(
+        &self,
+        class: Class,
+        kind: u8,
+        id: &[u8; 32],
+        sealed: &mut [u8],
+        buffer: &mut Vec<u8>,
+    ) -> Result<Payload, OpenError> {
+        let epoch = epoch_of(sealed)?;
+        let keys = self.seal_keys(class, epoch).ok_or(OpenError::Epoch(epoch))?;
+        open_in_place(keys, Label { class, kind, epoch, generation: self.generation() }, id, sealed, buffer)
+    }
 }
 
 fn header(label: Label) -> [u8; 16] {
@@ -248,7 +301,8 @@ fn object_key(keys: &SealKeys, header: &[u8; 16], salt: &[u8; 24], id: &[u8; 32]
     (LessSafeKey::new(key), commitment)
 }
 
-fn read_inner(label: Label, sealed: usize, opened: &[u8], buffer: &mut Vec<u8>) -> Result<(), OpenError> {
+/// The stored payload, how long the plaintext is, and whether the payload is that compressed.
+fn read_inner(label: Label, sealed: usize, opened: &[u8]) -> Result<(&[u8], usize, bool), OpenError> {
     let number =
         |at: usize| u32::from_le_bytes([opened[at], opened[at + 1], opened[at + 2], opened[at + 3]]) as usize;
     let (plain, stored) = (number(4), number(8));
@@ -266,15 +320,7 @@ fn read_inner(label: Label, sealed: usize, opened: &[u8], buffer: &mut Vec<u8>) 
     if padding.iter().any(|byte| *byte != 0) {
         return Err(OpenError::Inner("padding"));
     }
-    buffer.clear();
-    if compressed {
-        decompress(payload, plain, buffer)
-    } else if stored == plain {
-        buffer.extend_from_slice(payload);
-        Ok(())
-    } else {
-        Err(OpenError::Inner("lengths"))
-    }
+    Ok((payload, plain, compressed))
 }
 
 thread_local! {

@@ -305,6 +305,27 @@ pub(crate) fn objects_in(
     (objects, place.offset)
 }
 
+/// The objects that hold bytes from `from` on and nothing from `to` on, and no part of another file, as far as that is known without
+/// waiting; and where the last of them ends.
+pub(crate) fn objects_within(
+    reader: &ObjectReader,
+    content: &Content,
+    size: u64,
+    from: u64,
+    to: u64,
+) -> (Vec<ObjectRef>, u64) {
+    let mut place = Place::at(from);
+    let (mut objects, mut end) = (Vec::new(), from);
+    while let Ok(Some(stretch)) = place.next(reader, content, size, Wait::Not)
+        && stretch.end() <= to
+    {
+        end = stretch.end();
+        let whole = |object: &ObjectRef| u64::from(object.length) == stretch.extent.length();
+        objects.extend(stretch.extent.object().filter(whole));
+    }
+    (objects, end)
+}
+
 /// Reads one file.
 pub struct ContentReader {
     reader: Arc<ObjectReader>,

@@ -1,7 +1,7 @@
 //! The contents of many files in order: what restore and verify read.
 //!
 //! [`ContentStream`] takes files in the order in which they will be used and gives their bytes in that order. It looks ahead by a window of
-//! opened bytes (64 MiB unless told otherwise), asks for each object once although many files lie in it, has objects opened on all
+//! opened bytes (32 MiB unless told otherwise), asks for each object once although many files lie in it, has objects opened on all
 //! cores, and holds no more than the window. Best fed in tree order: then neighbours share bundles.
 
 use std::collections::{HashMap, VecDeque};
@@ -44,7 +44,7 @@ pub enum Event<T> {
 }
 
 /// Opened bytes that a stream holds unless told otherwise.
-pub const WINDOW_BYTES: u64 = 64 << 20;
+pub const WINDOW_BYTES: u64 = 32 << 20;
 /// Events that are planned ahead.
 const PLANNED_MAX: usize = 16 * 1024;
 

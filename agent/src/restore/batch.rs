@@ -43,7 +43,7 @@ const DIRECTORIES_MAX: usize = 32;
 const BYTES_MAX: u64 = 1 << 20;
 /// Batches that wait for each thread, and parts of a large file.
 const WAITING_MAX: usize = 2;
-const PARTS_WAITING_MAX: usize = 8;
+const PARTS_WAITING_MAX: usize = 4;
 
 /// Restores everything that `planner` finds.
 pub(super) fn write_all<'a>(run: &'a Run<'a>, planner: Planner<'a>) -> Result<(), RestoreError> {

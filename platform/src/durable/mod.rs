@@ -95,6 +95,17 @@ pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize>
     }
 }
 
+/// Opens a file to be read past the system's cache: offsets, lengths and addresses then have to be multiples of 4096. Nothing where the system or the file
+/// system does not do that.
+pub fn open_direct(path: &Path) -> Option<File> {
+    system::open_direct(path)
+}
+
+/// Reads what the system's cache has of `buffer.len()` bytes from `offset` on, without waiting for a disk. Nothing if it has nothing, or cannot tell.
+pub fn read_cached_at(file: &File, buffer: &mut [u8], offset: u64) -> Option<usize> {
+    system::read_cached_at(file, buffer, offset)
+}
+
 /// Writes all `buffers`, one behind the other, from `offset` on. The slices are used up.
 ///
 /// # Errors

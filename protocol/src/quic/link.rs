@@ -13,15 +13,17 @@ pub struct QuicLink(pub(super) quinn::Connection);
 pub struct QuicStream {
     send: quinn::SendStream,
     receive: quinn::RecvStream,
+    /// Received, the next one last.
+    ahead: Vec<Bytes>,
     is_finished: bool,
 }
 
-/// Bytes taken from the connection at once.
-const READ_BYTES_MAX: usize = 256 * 1024;
+/// Pieces taken from the connection at once, each from one datagram.
+const READ_PIECES_MAX: usize = 32;
 
 impl QuicStream {
     pub(super) fn new((send, receive): (quinn::SendStream, quinn::RecvStream)) -> Self {
-        Self { send, receive, is_finished: false }
+        Self { send, receive, ahead: Vec::new(), is_finished: false }
     }
 }
 
@@ -49,8 +51,16 @@ impl Stream for QuicStream {
     }
 
     async fn receive(&mut self) -> Result<Option<Bytes>, LinkError> {
-        match self.receive.read_chunk(READ_BYTES_MAX, true).await {
-            Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
+        if let Some(next) = self.ahead.pop() {
+            return Ok(Some(next));
+        }
+        let mut pieces = [const { Bytes::new() }; READ_PIECES_MAX];
+        match self.receive.read_chunks(&mut pieces).await {
+            Ok(Some(count)) => {
+                self.ahead.extend(pieces.into_iter().take(count).rev());
+                Ok(self.ahead.pop())
+            }
+            Ok(None) => Ok(None),
             Err(ReadError::Reset(_)) => Err(LinkError::StreamEnded),
             Err(error) => Err(LinkError::Lost(error.to_string())),
         }

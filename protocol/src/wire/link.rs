@@ -5,6 +5,7 @@ use std::future::Future;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::frame::{Frame, FrameError, PREFIX};
+use super::memory;
 use super::message::Message;
 
 /// Why a connection or stream is of no use any more.
@@ -44,6 +45,9 @@ pub trait Stream: Send + 'static {
     /// Waits until the other side wants nothing more, or is gone.
     fn given_up(&mut self) -> impl Future<Output = ()> + Send;
 }
+
+/// Memory taken for a frame of which nothing has come yet.
+const UNPROVEN_BYTES_MAX: usize = 64 * 1024;
 
 /// Frames over a stream.
 pub struct Frames<S> {
@@ -108,14 +112,16 @@ impl<S: Stream> Frames<S> {
         if self.ahead.len() >= length {
             return Ok(self.ahead.split_to(length));
         }
-        let mut bytes = BytesMut::with_capacity(length.min(64 * 1024));
+        let mut bytes = BytesMut::with_capacity(length.min(UNPROVEN_BYTES_MAX));
         while bytes.len() < length {
             if self.ahead.is_empty() && !self.refill().await? {
                 return Err(LinkError::StreamEnded);
             }
             if bytes.len() == bytes.capacity() {
-                // The other side has shown that it means it: take the rest at once.
-                bytes.reserve(length - bytes.len());
+                // The other side has shown that it means it: take memory for all at once.
+                let mut whole = memory::take(length);
+                whole.extend_from_slice(&bytes);
+                bytes = whole;
             }
             let count = self.ahead.len().min(length - bytes.len());
             bytes.extend_from_slice(&self.ahead.split_to(count));

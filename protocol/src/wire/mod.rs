@@ -6,12 +6,14 @@ mod client;
 mod error_code;
 mod frame;
 mod link;
+mod memory;
 mod message;
 
 pub use client::{AskError, ClientLink, Control, GetStream, Got, PutStream, WatchStream};
 pub use error_code::ErrorCode;
 pub use frame::{Frame, FrameError};
 pub use link::{Frames, Link, LinkError, Stream};
+pub use memory::give_back;
 pub use message::{
     Account, Changed, Commit, CommitDone, Damaged, Durable, Enrol, ErrorMessage, FactorOffer, Get, Have,
     HaveBits, Hello, Ids, Invite, KeyBlobs, LineageItem, LineageList, Lineages, Log, LogEntries, Message,

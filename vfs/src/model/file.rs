@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::Problem;
 use super::inode::Ino;
 use crate::cache::Cache;
-use crate::content::{ContentReader, Run, Stretch, objects_in};
+use crate::content::{ContentReader, Run, Stretch, objects_in, objects_within};
 use crate::objects::{ObjectReader, Wait, Want};
 use crate::sync::lock;
 
@@ -92,6 +92,7 @@ impl ReadFile {
         if let Pace::Sequential { from, to } = pace {
             self.fetch_ahead(reader, from, to);
         }
+        self.let_go_behind(reader, offset.saturating_sub(LARGE_READ_OFF_MAX));
         let reading = match at_once {
             Some(reading) => reading,
             None => self.content.read_runs(offset, length, wait)?,
@@ -106,6 +107,18 @@ impl ReadFile {
             let (objects, _) = objects_in(reader, self.content.content(), self.content.size(), from, to);
             reader.prefetch(objects.into_iter().map(Want::Data));
         }
+    }
+
+    /// What was read from front to back is in the system's page cache now: here its memory is for what comes.
+    fn let_go_behind(&self, reader: &ObjectReader, to: u64) {
+        let from = lock(&self.sequence).held_from;
+        if from + LET_GO_BYTES_MIN > to {
+            return;
+        }
+        let (objects, end) = objects_within(reader, self.content.content(), self.content.size(), from, to);
+        objects.into_iter().for_each(|object| reader.let_go(object));
+        let mut sequence = lock(&self.sequence);
+        sequence.held_from = sequence.held_from.max(end.min(sequence.next));
     }
 
     /// What lies around a random read in the same objects.
@@ -144,6 +157,8 @@ struct Sequence {
     next: u64,
     /// Up to where bytes were fetched ahead.
     ahead_to: u64,
+    /// From where on objects that were read are kept.
+    held_from: u64,
     window: u64,
     reads: u32,
 }
@@ -153,7 +168,11 @@ const LARGE_READ_OFF_MAX: u64 = 4 << 20;
 /// Likewise of a small one.
 const SMALL_READ_OFF_MAX: u64 = 128 << 10;
 const WINDOW_MIN: u64 = 1 << 20;
-const WINDOW_MAX: u64 = 32 << 20;
+/// The first window of large reads: who begins with one reads on.
+const WINDOW_LARGE_MIN: u64 = 4 << 20;
+const WINDOW_MAX: u64 = 24 << 20;
+/// Objects behind a reader are let go of as soon as there are so many bytes of them.
+const LET_GO_BYTES_MIN: u64 = 4 << 20;
 /// A first read shorter than this looks at what kind of file it is: nothing is fetched ahead for it.
 const SNIFF_MAX: u64 = 64 << 10;
 
@@ -163,7 +182,7 @@ impl Sequence {
         let off_max = if length < SNIFF_MAX { SMALL_READ_OFF_MAX } else { LARGE_READ_OFF_MAX };
         let in_sequence = offset.abs_diff(self.next) <= off_max;
         if !in_sequence || (self.reads == 0 && offset > 0) {
-            *self = Self { next: end, ahead_to: end, window: 0, reads: 1 };
+            *self = Self { next: end, ahead_to: end, held_from: offset, window: 0, reads: 1 };
             return Pace::Random;
         }
         self.reads += 1;
@@ -172,7 +191,8 @@ impl Sequence {
             return Pace::Steady;
         }
         if has_waited || self.window == 0 {
-            self.window = (2 * self.window).clamp(WINDOW_MIN, WINDOW_MAX);
+            let least = if length < SNIFF_MAX { WINDOW_MIN } else { WINDOW_LARGE_MIN };
+            self.window = (2 * self.window).clamp(least, WINDOW_MAX);
         }
         let from = self.ahead_to.max(self.next);
         if from - self.next >= self.window / 2 {
@@ -211,7 +231,9 @@ mod tests {
             }
         }
         assert!(
-            windows.is_sorted() && windows[0] == 1 && windows.last() == Some(&(WINDOW_MAX / MIB)),
+            windows.is_sorted()
+                && windows[0] == WINDOW_LARGE_MIN / MIB
+                && windows.last() == Some(&(WINDOW_MAX / MIB)),
             "{windows:?}"
         );
         let mut steady = Sequence::default();
@@ -219,7 +241,7 @@ mod tests {
             Pace::Sequential { to, .. } => Some(to - (at + 1) * MIB),
             Pace::Random | Pace::Steady => None,
         });
-        assert_eq!(far.max(), Some(WINDOW_MIN));
+        assert_eq!(far.max(), Some(WINDOW_LARGE_MIN));
     }
 
     #[test]

@@ -859,3 +859,31 @@ fn random_reads_give_the_rest_of_the_chunk() {
         assert!(reading.spare.is_empty());
     }
 }
+
+#[test]
+fn what_was_read_from_front_to_back_makes_room() {
+    const SIZE: usize = 40 << 20;
+    let mut archive = TestArchive::new();
+    archive.add(&unix("/film"), Entry::new(Kind::File), &file(&noise(SIZE, 1)));
+    let root = archive.finish();
+    let reader = ObjectReader::new(archive.source(), archive.keys(), &ReaderOptions::default()).unwrap();
+    let snapshots = Snapshots::new(&reader, OWNER).unwrap();
+    snapshots.set_versions(vec![at(1, root)]);
+    let film = find(&snapshots, "1970-01-12_14-46-50/film").unwrap();
+    let mut bytes = Vec::new();
+    while bytes.len() < SIZE {
+        for run in snapshots.read(film.ino, bytes.len() as u64, 128 << 10, WAIT).unwrap().runs {
+            let Run::Data(data) = run else { panic!("{run:?}") };
+            bytes.extend_from_slice(&data);
+        }
+    }
+    assert!(bytes == noise(SIZE, 1));
+    let held = reader.cached_bytes().1;
+    assert!(held < 16 << 20, "{held} bytes are held behind the reader");
+    let objects = archive.source().ids(ObjectKind::Data);
+    let times: Vec<_> = objects.iter().map(|id| archive.source().times_asked(id)).collect();
+    assert!(times.iter().all(|times| *times == 1), "each object came once: {times:?}");
+    // Who goes back finds everything, fetched again.
+    let again = snapshots.read(film.ino, 1 << 20, 4096, WAIT).unwrap();
+    assert_eq!(again.runs, [Run::Data(noise(SIZE, 1)[1 << 20..(1 << 20) + 4096].to_vec().into())]);
+}

@@ -31,7 +31,10 @@ impl Buffers {
     /// An empty buffer with room for `length` bytes and not much more.
     pub(super) fn take(self: &Arc<Self>, length: usize) -> Buffer {
         let wanted = length.next_multiple_of(GRAIN);
-        let bytes = self.take_free(wanted, wanted + wanted / 4 + GRAIN);
+        if length == 0 {
+            return Buffer { bytes: Vec::new(), home: Arc::clone(self) };
+        }
+        let bytes = self.take_free(wanted, wanted + wanted / 2 + GRAIN);
         Buffer { bytes: bytes.unwrap_or_else(|| Vec::with_capacity(wanted)), home: Arc::clone(self) }
     }
 
@@ -67,6 +70,12 @@ impl Buffer {
     /// Its bytes, to be shared from now on.
     pub(super) fn share(self) -> Bytes {
         Bytes::from_owner(self)
+    }
+}
+
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
     }
 }
 

@@ -15,7 +15,7 @@ use crate::sync::{lock, wait, wait_while};
 /// Objects of one call of `Source::read`.
 const BATCH_OBJECTS_MAX: usize = 256;
 /// Bytes of the objects of one call, opened.
-const BATCH_BYTES_MAX: usize = 16 << 20;
+const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// Why an object is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

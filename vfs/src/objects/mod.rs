@@ -218,6 +218,11 @@ impl ObjectReader {
         self.shared.keep(Want::Data(object), &Opened::Data(bytes.clone()));
     }
 
+    /// Data will hardly be asked for again: its memory is for what comes.
+    pub(crate) fn let_go(&self, object: ObjectRef) {
+        self.shared.let_go(&object.id);
+    }
+
     fn begin(&self, want: Want, urgency: Urgency) -> Ticket {
         let cached = self.shared.cached(&want);
         let joined = cached.map_or_else(|| self.shared.join(want, urgency), Joined::Here);

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
 
-use backstore_protocol::envelope::{Class, OpenError};
+use backstore_protocol::envelope::{Class, OVERHEAD, OpenError, Payload};
 use backstore_protocol::ids::ObjectId;
 use backstore_protocol::keys::Keys;
 use backstore_protocol::map::MapNode;
@@ -13,9 +13,10 @@ use backstore_protocol::object::{
     ObjectKind, SealedObject, body_id, data_id, node_id, references_are_canonical,
 };
 use backstore_protocol::tree::Node;
-use bytes::Bytes;
+use backstore_protocol::wire::give_back;
+use bytes::{Bytes, BytesMut};
 
-use super::buffers::Buffers;
+use super::buffers::{Buffer, Buffers};
 use super::flight::Flight;
 use super::{Opened, ReadError, Want};
 use crate::sync::{lock, wait};
@@ -25,7 +26,7 @@ pub(super) fn open(
     keys: &Keys,
     buffers: &Arc<Buffers>,
     want: Want,
-    object: &SealedObject,
+    object: SealedObject,
 ) -> Result<Opened, ReadError> {
     let id = want.id();
     if object.id != id || object.kind != want.kind() {
@@ -35,16 +36,16 @@ pub(super) fn open(
         Want::Data(data) => open_data(keys, buffers, id, data.length as usize, object).map(Opened::Data),
         Want::Body(_) => {
             let mut plain = Vec::new();
-            open_sealed(keys, Class::Body, &id, object, &mut plain)?;
+            open_sealed(keys, Class::Body, &id, &object, &mut plain)?;
             check(id, body_id(&keys.ids, &plain))?;
             Ok(Opened::Data(plain.into()))
         }
         Want::Tree(_) => {
-            let (references, payload) = open_node(keys, id, object)?;
+            let (references, payload) = open_node(keys, id, &object)?;
             Ok(Opened::Tree(Arc::new(Node::parse(object.level, &references, payload)?)))
         }
         Want::Map(_) => {
-            let (references, payload) = open_node(keys, id, object)?;
+            let (references, payload) = open_node(keys, id, &object)?;
             Ok(Opened::Map(Arc::new(MapNode::parse(object.level, &references, &payload)?)))
         }
     }
@@ -55,15 +56,63 @@ fn open_data(
     buffers: &Arc<Buffers>,
     id: ObjectId,
     length: usize,
-    object: &SealedObject,
+    object: SealedObject,
 ) -> Result<Bytes, ReadError> {
-    let mut buffer = buffers.take(length);
-    open_sealed(keys, Class::Data, &id, object, &mut buffer.bytes)?;
-    if buffer.bytes.len() != length {
+    let kind = object.kind as u8;
+    // What is shorter than it would be as it is was compressed, and needs memory of its own.
+    let is_compressed = object.sealed.len() < length + OVERHEAD;
+    let plain = buffers.take(if is_compressed { length } else { 0 });
+    let plain = match object.sealed.try_into_mut() {
+        Ok(bytes) => open_where_it_lies(keys, kind, id, Alone(bytes), plain),
+        Err(shared) => {
+            let mut copy = buffers.take(shared.len());
+            copy.bytes.extend_from_slice(&shared);
+            drop(shared);
+            open_where_it_lies(keys, kind, id, copy, plain)
+        }
+    }?;
+    if plain.len() != length {
         return Err(ReadError::Mismatch { id, what: "length" });
     }
-    check(id, data_id(&keys.ids, &buffer.bytes))?;
-    Ok(buffer.share())
+    check(id, data_id(&keys.ids, &plain))?;
+    Ok(plain)
+}
+
+/// A sealed object that nobody else holds a part of; its memory is for the next frames when its last reader drops it.
+struct Alone(BytesMut);
+
+impl AsRef<[u8]> for Alone {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsMut<[u8]> for Alone {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        give_back(std::mem::take(&mut self.0));
+    }
+}
+
+fn open_where_it_lies(
+    keys: &Keys,
+    kind: u8,
+    id: ObjectId,
+    mut sealed: impl AsRef<[u8]> + AsMut<[u8]> + Send + 'static,
+    mut plain: Buffer,
+) -> Result<Bytes, ReadError> {
+    let payload = keys
+        .open_in_place(Class::Data, kind, id.as_bytes(), sealed.as_mut(), &mut plain.bytes)
+        .map_err(|source| ReadError::Sealed { id, source })?;
+    Ok(match payload {
+        Payload::Within(range) => Bytes::from_owner(sealed).slice(range),
+        Payload::InBuffer => plain.share(),
+    })
 }
 
 fn open_node(keys: &Keys, id: ObjectId, object: &SealedObject) -> Result<(Vec<ObjectId>, Bytes), ReadError> {
@@ -177,5 +226,51 @@ impl OpenQueue {
         lock(&self.state).is_closed = true;
         self.ready.notify_all();
         self.room.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backstore_protocol::entry::Content;
+
+    use super::*;
+    use crate::random_tree::noise;
+    use crate::test_archive::TestArchive;
+
+    #[test]
+    fn what_is_alone_is_opened_where_it_lies_and_the_rest_as_well() {
+        for plain in [noise(600_000, 1), vec![7; 600_000], noise(5000, 2)] {
+            let mut archive = TestArchive::new();
+            let Content::Extents(extents) = archive.value(&plain) else { panic!("no object") };
+            let data = extents[0].object().expect("data");
+            let stored = archive.source().get(&data.id).expect("stored");
+            let (keys, buffers) = (archive.keys(), Buffers::new(1 << 20));
+            let with = |sealed: Bytes| SealedObject { sealed, ..stored.clone() };
+            let bytes_of = |sealed: Bytes| match open(&keys, &buffers, Want::Data(data), with(sealed)) {
+                Ok(Opened::Data(bytes)) => Ok(bytes),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error),
+            };
+            let alone = BytesMut::from(&stored.sealed[..]);
+            let place = alone.as_ptr_range();
+            let opened = bytes_of(alone.freeze()).expect("opens");
+            assert_eq!(opened, plain);
+            let is_compressed = stored.sealed.len() < plain.len();
+            assert_eq!(place.contains(&opened.as_ptr()), !is_compressed);
+            assert_eq!(bytes_of(stored.sealed.clone()).expect("opens"), plain);
+            assert_eq!(
+                archive.source().get(&data.id).expect("stored").sealed,
+                stored.sealed,
+                "not written to"
+            );
+
+            for at in [0, 20, 50, 100, stored.sealed.len() - 1] {
+                let mut changed = stored.sealed.to_vec();
+                changed[at] ^= 1;
+                let changed = Bytes::from(changed);
+                bytes_of(changed.clone()).expect_err("a copy of changed bytes");
+                bytes_of(BytesMut::from(&changed[..]).freeze()).expect_err("changed bytes");
+            }
+        }
     }
 }

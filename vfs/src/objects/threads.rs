@@ -33,7 +33,7 @@ pub(super) struct Shared {
 }
 
 /// Sealed bytes that may wait to be opened.
-const UNOPENED_BYTES_MAX: usize = 16 << 20;
+const UNOPENED_BYTES_MAX: usize = 8 << 20;
 /// Free memory that is kept for the next objects.
 const FREE_BYTES_MAX: usize = 16 << 20;
 
@@ -89,6 +89,11 @@ impl Shared {
     /// The flight of `want`, or the object if it has just arrived.
     pub(super) fn join(&self, want: Want, urgency: Urgency) -> Joined {
         self.flights.join(want, urgency, || self.cached(&want))
+    }
+
+    /// Takes data out of the cache.
+    pub(super) fn let_go(&self, id: &ObjectId) {
+        lock(&self.data).remove(id);
     }
 
     /// Begins flights of what is only perhaps wanted and not in memory; whether there was room for all.
@@ -149,7 +154,7 @@ impl Shared {
     /// The life of an opener.
     pub(super) fn open(&self) {
         while let Some((flight, object)) = self.to_open.take() {
-            let result = open::open(&self.keys, &self.buffers, flight.want, &object);
+            let result = open::open(&self.keys, &self.buffers, flight.want, object);
             self.land(&flight, result);
         }
     }

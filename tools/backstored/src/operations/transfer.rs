@@ -17,6 +17,8 @@ use crate::service::{Refused, Service};
 
 /// Bytes of one frame of an answer, give or take an object.
 const ANSWER_BYTES: usize = 1 << 20;
+/// An object of so many bytes has a frame of its own: then a client can open it where it lies.
+const ALONE_BYTES: usize = 256 << 10;
 /// Objects of one frame of an answer.
 const ANSWER_ITEMS_MAX: usize = 1024;
 
@@ -131,23 +133,46 @@ fn read(
     sender: &mpsc::Sender<Answered>,
 ) -> Result<(), Refused> {
     let account = client.account(service)?;
-    let mut part = Answered::default();
-    let mut bytes = 0;
-    account.read(ids, &mut |index, read| {
-        let (item, tail) = item(index, read);
-        bytes += tail.iter().map(Bytes::len).sum::<usize>();
-        part.objects.items.push(item);
-        part.tail.extend(tail);
-        if bytes >= ANSWER_BYTES || part.objects.items.len() == ANSWER_ITEMS_MAX {
-            bytes = 0;
-            // Fails when the client has gone; the rest is then read in vain.
-            let _ = sender.blocking_send(std::mem::take(&mut part));
-        }
-    })?;
-    if !part.objects.items.is_empty() {
-        let _ = sender.blocking_send(part);
-    }
+    // Fails when the client has gone; the rest is then read in vain.
+    let mut parts = Parts::new(|part| drop(sender.blocking_send(part)));
+    account.read(ids, &mut |index, read| parts.add(index, read))?;
+    parts.end();
     Ok(())
+}
+
+/// Makes parts of an answer: many small objects in one, each large one in its own.
+struct Parts<S> {
+    send: S,
+    part: Answered,
+    bytes: usize,
+}
+
+impl<S: FnMut(Answered)> Parts<S> {
+    fn new(send: S) -> Self {
+        Self { send, part: Answered::default(), bytes: 0 }
+    }
+
+    fn add(&mut self, index: usize, read: Result<SealedObject, ReadFailure>) {
+        let (item, tail) = item(index, read);
+        let length = tail.iter().map(Bytes::len).sum::<usize>();
+        let is_alone = length >= ALONE_BYTES;
+        if is_alone {
+            self.end();
+        }
+        self.bytes += length;
+        self.part.objects.items.push(item);
+        self.part.tail.extend(tail);
+        if is_alone || self.bytes >= ANSWER_BYTES || self.part.objects.items.len() == ANSWER_ITEMS_MAX {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        self.bytes = 0;
+        if !self.part.objects.items.is_empty() {
+            (self.send)(std::mem::take(&mut self.part));
+        }
+    }
 }
 
 fn item(index: usize, read: Result<SealedObject, ReadFailure>) -> (ObjectItem, Vec<Bytes>) {
@@ -199,5 +224,36 @@ pub async fn watch<S: Stream>(
             changed = changes.changed() => if changed.is_err() { return Ok(()) },
             () = frames.given_up() => return Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_objects_share_a_frame_and_large_ones_have_their_own() {
+        let object = |length: usize| {
+            Ok(SealedObject {
+                id: ObjectId::ZERO,
+                kind: ObjectKind::Data,
+                level: 0,
+                references: Bytes::new(),
+                sealed: vec![0; length].into(),
+            })
+        };
+        let mut sent = Vec::new();
+        let mut parts = Parts::new(|part: Answered| {
+            sent.push(part.objects.items.iter().map(|item| item.index).collect::<Vec<_>>());
+        });
+        let small = 250_000;
+        let lengths = [10, small, ALONE_BYTES, 4 << 20, small, small, small, small, small, small];
+        for (index, length) in lengths.into_iter().enumerate() {
+            parts.add(index, object(length));
+        }
+        parts.add(10, Err(ReadFailure::Missing));
+        parts.end();
+        parts.end();
+        assert_eq!(sent, [vec![0, 1], vec![2], vec![3], vec![4, 5, 6, 7, 8], vec![9, 10]]);
     }
 }

@@ -3,6 +3,7 @@
 mod commit;
 mod lineages;
 mod log;
+mod memory;
 mod put;
 mod read;
 

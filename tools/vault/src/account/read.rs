@@ -1,19 +1,16 @@
 //! Handing objects out: in the order in which they lie in packs, many at a time, every byte checked.
 
-use std::io;
-
 use backstore_protocol::ids::ObjectId;
 use backstore_protocol::object::SealedObject;
 use backstore_protocol::store::ReadFailure;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::Account;
+use super::{Account, memory};
 use crate::core::PendingBytes;
-use crate::disk::read_up_to;
 use crate::error::VaultError;
 use crate::ids::Place;
 use crate::index::rows::{self, ObjectRow};
-use crate::limits::{READ_BYTES_MAX, READ_GAP_MAX};
+use crate::limits::{BULK_BYTES_MIN, READ_BYTES_MAX, READ_GAP_MAX};
 use crate::pack::file::Pack;
 use crate::pack::record::{HEADER_SIZE, RecordHeader, RecordKind, content_hash};
 
@@ -54,11 +51,12 @@ impl Account {
             }
         }
         wanted.sort_unstable_by_key(|wanted| (wanted.place.pack, wanted.place.offset));
-        let mut buffer = BytesMut::new();
+        let bytes: u64 = wanted.iter().map(|wanted| wanted.place.size()).sum();
+        let is_bulk = wanted.len() > 1 && bytes >= BULK_BYTES_MIN;
         let mut rest = wanted.as_slice();
         while !rest.is_empty() {
             let (run, after) = rest.split_at(run_length(rest));
-            self.read_run(ids, run, &mut buffer, each)?;
+            self.read_run(ids, run, is_bulk, each)?;
             rest = after;
         }
         Ok(())
@@ -76,30 +74,34 @@ impl Account {
         &self,
         ids: &[ObjectId],
         run: &[Wanted],
-        buffer: &mut BytesMut,
+        is_bulk: bool,
         each: &mut Each<'_>,
     ) -> Result<(), VaultError> {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(()) };
         let start = u64::from(first.place.offset);
         let pack = self.core.packs.get(first.place.pack)?;
-        let (memory, read) = match &pack {
-            Some(pack) => read_range(pack, start, last.place.end() - start, std::mem::take(buffer))
+        let memory = match &pack {
+            Some(pack) => memory::read(&*pack.file, start, (last.place.end() - start) as usize, is_bulk)
                 .map_err(|error| VaultError::disk("read", self.core.packs.path(pack.id), error))?,
-            None => (Bytes::new(), 0),
+            None => Bytes::new(),
         };
+        let read = memory.len();
         for wanted in run {
             let id = &ids[wanted.position];
             let from = (u64::from(wanted.place.offset) - start) as usize;
             let record = memory.slice(from.min(read)..(from + wanted.place.size() as usize).min(read));
             let object = pack.as_ref().and_then(|pack| self.open_record(pack, &wanted.place, id, &record));
             drop(record);
+            // What came past the system's cache is not called damaged before it was read through it.
+            let object = match object {
+                None if is_bulk => self.read_one(id, &wanted.place)?,
+                object => object,
+            };
             match object {
                 Some(object) => each(wanted.position, Ok(object)),
                 None => each(wanted.position, self.read_other_copy(id, wanted)?),
             }
         }
-        // The next run reuses the memory, unless somebody keeps an object of this one.
-        *buffer = memory.try_into_mut().unwrap_or_default();
         Ok(())
     }
 
@@ -148,9 +150,9 @@ impl Account {
     /// The object in the record at a place.
     pub(super) fn read_one(&self, id: &ObjectId, place: &Place) -> Result<Option<SealedObject>, VaultError> {
         let Some(pack) = self.core.packs.get(place.pack)? else { return Ok(None) };
-        let (memory, read) = read_range(&pack, u64::from(place.offset), place.size(), BytesMut::new())
+        let memory = memory::read(&*pack.file, u64::from(place.offset), place.size() as usize, false)
             .map_err(|error| VaultError::disk("read", self.core.packs.path(pack.id), error))?;
-        Ok(self.open_record(&pack, place, id, &memory.slice(..read)))
+        Ok(self.open_record(&pack, place, id, &memory))
     }
 }
 
@@ -170,14 +172,4 @@ fn run_length(wanted: &[Wanted]) -> usize {
         count += 1;
     }
     count
-}
-
-/// Reads a part of a pack into memory that is reused if it is large enough; also returns how many bytes were there.
-fn read_range(pack: &Pack, offset: u64, length: u64, mut memory: BytesMut) -> io::Result<(Bytes, usize)> {
-    let length = length as usize;
-    if memory.len() < length {
-        memory = BytesMut::zeroed(length);
-    }
-    let read = read_up_to(&*pack.file, &mut memory[..length], offset)?;
-    Ok((memory.freeze(), read))
 }

@@ -28,6 +28,8 @@ struct Inner {
     steps: u64,
     fault: Option<Fault>,
     is_dead: bool,
+    /// Reads past the system's cache give other bytes.
+    bulk_lies: bool,
     /// Bytes all files may have together.
     capacity: Option<u64>,
 }
@@ -76,6 +78,10 @@ impl FaultDisk {
 
     pub(crate) fn set_fault(&self, fault: Option<Fault>) {
         self.inner().fault = fault;
+    }
+
+    pub(crate) fn set_bulk_lies(&self) {
+        self.inner().bulk_lies = true;
     }
 
     pub(crate) fn set_capacity(&self, capacity: Option<u64>) {
@@ -359,6 +365,14 @@ impl DiskFile for FaultFile {
         let count = buffer.len().min(live.len() - from);
         buffer[..count].copy_from_slice(&live[from..from + count]);
         Ok(count)
+    }
+
+    fn read_bulk_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = self.read_at(buffer, offset)?;
+        if self.disk.inner().bulk_lies {
+            buffer.iter_mut().for_each(|byte| *byte ^= 0x10);
+        }
+        Ok(read)
     }
 
     fn write_at(&self, buffers: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {

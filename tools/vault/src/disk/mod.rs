@@ -53,6 +53,12 @@ pub(crate) trait DiskFile: Send + Sync {
     /// Reads from `offset` on; returns how many bytes, 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// As [`DiskFile::read_at`], of much that will hardly be read again soon: it need not stay in the system's cache. Offset, length and address of
+    /// the buffer are multiples of 4096.
+    fn read_bulk_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_at(buffer, offset)
+    }
+
     /// Writes all buffers, one behind the other, from `offset` on. After an error some of the bytes may be there.
     fn write_at(&self, buffers: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
 
@@ -70,6 +76,13 @@ pub(crate) trait DiskFile: Send + Sync {
 pub(crate) fn read_exact_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     let read = read_up_to(file, buffer, offset)?;
     if read == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// As [`read_up_to`], by [`DiskFile::read_bulk_at`].
+pub(crate) fn read_bulk(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let read = file.read_bulk_at(buffer, offset)?;
+    // Less comes at the end of the file, or for reasons of the system's.
+    Ok(read + read_up_to(file, &mut buffer[read..], offset + read as u64)?)
 }
 
 /// Reads as many bytes as `buffer` holds or the file has.

@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use backstore_platform::durable::{self, Durability, Reservation};
 
@@ -70,10 +70,10 @@ impl Disk for RealDisk {
                 // Somebody has tidied up an empty folder of the vault.
                 fs::create_dir(self.folder(folder))?;
                 self.sync_names(Folder::Root)?;
-                Ok(Arc::new(RealFile { file: options.open(&path)?, is_bulk }))
+                Ok(Arc::new(RealFile::new(options.open(&path)?, path, is_bulk)))
             }
             Err(error) => Err(error),
-            Ok(file) => Ok(Arc::new(RealFile { file, is_bulk })),
+            Ok(file) => Ok(Arc::new(RealFile::new(file, path, is_bulk))),
         }
     }
 
@@ -90,6 +90,15 @@ struct RealFile {
     /// It holds much that is seldom read: what is durable makes room for what comes. On virtual machines memory that was used a moment ago is also several
     /// times faster to write to than what was long free.
     is_bulk: bool,
+    path: PathBuf,
+    /// The same file past the system's cache, once it was needed; nothing where that is not supported.
+    direct: OnceLock<Option<File>>,
+}
+
+impl RealFile {
+    const fn new(file: File, path: PathBuf, is_bulk: bool) -> Self {
+        Self { file, is_bulk, path, direct: OnceLock::new() }
+    }
 }
 
 impl DiskFile for RealFile {
@@ -99,6 +108,18 @@ impl DiskFile for RealFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         durable::read_at(&self.file, buffer, offset)
+    }
+
+    fn read_bulk_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if let Some(read) = durable::read_cached_at(&self.file, buffer, offset)
+            && read == buffer.len()
+        {
+            return Ok(read);
+        }
+        let direct = self.direct.get_or_init(|| durable::open_direct(&self.path));
+        let read = direct.as_ref().and_then(|file| durable::read_at(file, buffer, offset).ok());
+        // Whatever is wrong, the usual way says it.
+        read.map_or_else(|| self.read_at(buffer, offset), Ok)
     }
 
     fn write_at(&self, buffers: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {

@@ -412,3 +412,22 @@ fn bytes_inside_an_object_never_pass_for_a_record() {
     assert_eq!(vault.account(account_number(1)).usage().expect("an index").objects, 7, "of {before:?}");
     assert_eq!(vault.report().quarantined.len(), 1, "{:?}", vault.report());
 }
+
+#[test]
+fn what_only_a_read_past_the_cache_gets_wrong_is_not_damaged() {
+    let mut world = World::new();
+    let vault = world.open().expect("opens");
+    let objects: Vec<_> = (1..=3).map(|name| data(name, 2 << 20)).collect();
+    let account = vault.account(account_number(1));
+    for object in &objects {
+        account.put(DEVICE, vec![object.clone()]).expect("taken").wait().expect("durable");
+    }
+    world.disk.set_bulk_lies();
+    let ids: Vec<_> = objects.iter().map(|object| object.id).collect();
+    let mut found = vec![None; ids.len()];
+    account.read(&ids, &mut |index, read| found[index] = Some(read)).expect("readable");
+    let found: Vec<_> =
+        found.into_iter().map(|read| read.expect("handed over").expect("not damaged")).collect();
+    assert_eq!(found, objects);
+    assert_eq!(check(&vault, false).findings, []);
+}
