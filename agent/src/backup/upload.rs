@@ -324,6 +324,6 @@ fn shrinks(plain: &[u8]) -> bool {
     places.into_iter().any(|start| {
         let sample = &plain[start..plain.len().min(start + SAMPLE)];
         is_compressible(sample)
-            || backstore_protocol::envelope::compressed_length(sample, 1) < sample.len() / 32 * 31
+            || backstore_protocol::compression::compressed_length(sample, 1) < sample.len() / 32 * 31
     })
 }
