@@ -1,8 +1,9 @@
 //! What sessions ask of a connection, and frames over its streams.
 
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use super::frame::{Frame, FrameError, PREFIX};
 use super::message::Message;
@@ -103,24 +104,25 @@ impl<S: Stream> Frames<S> {
         self.receive().await?.ok_or(LinkError::StreamEnded)
     }
 
-    /// `length` bytes in one piece. The length has been checked; memory is taken only as bytes arrive, beyond the first 64 KiB.
+    /// `length` bytes in one piece. The length has been checked; fresh memory is taken only as bytes arrive, beyond the first 64 KiB.
     async fn exactly(&mut self, length: usize) -> Result<Bytes, LinkError> {
         if self.ahead.len() >= length {
             return Ok(self.ahead.split_to(length));
         }
-        let mut bytes = BytesMut::with_capacity(length.min(64 * 1024));
+        let mut room = Room::take(length);
+        let bytes = &mut room.0;
         while bytes.len() < length {
             if self.ahead.is_empty() && !self.refill().await? {
                 return Err(LinkError::StreamEnded);
             }
             if bytes.len() == bytes.capacity() {
                 // The other side has shown that it means it: take the rest at once.
-                bytes.reserve(length - bytes.len());
+                bytes.reserve_exact(length - bytes.len());
             }
             let count = self.ahead.len().min(length - bytes.len());
             bytes.extend_from_slice(&self.ahead.split_to(count));
         }
-        Ok(bytes.freeze())
+        Ok(Bytes::from_owner(room))
     }
 
     async fn refill(&mut self) -> Result<bool, LinkError> {
@@ -132,6 +134,44 @@ impl<S: Stream> Frames<S> {
                     return Ok(true);
                 }
                 None => return Ok(false),
+            }
+        }
+    }
+}
+
+/// Memory of a frame. That of large ones is used again: the first touch of fresh memory is dear.
+struct Room(Vec<u8>);
+
+/// Rooms of large frames that wait for the next one.
+static LARGE_ROOMS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+const LARGE_ROOMS_MAX: usize = 4;
+const LARGE_BYTES: std::ops::RangeInclusive<usize> = 512 * 1024..=4 << 20;
+/// Taken before the other side has sent anything of the frame.
+const FIRST_BYTES_MAX: usize = 64 * 1024;
+
+impl Room {
+    fn take(length: usize) -> Self {
+        let used = LARGE_BYTES
+            .contains(&length)
+            .then(|| LARGE_ROOMS.lock().unwrap_or_else(PoisonError::into_inner).pop())
+            .flatten();
+        Self(used.unwrap_or_else(|| Vec::with_capacity(length.min(FIRST_BYTES_MAX))))
+    }
+}
+
+impl AsRef<[u8]> for Room {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if LARGE_BYTES.contains(&self.0.capacity()) {
+            let mut rooms = LARGE_ROOMS.lock().unwrap_or_else(PoisonError::into_inner);
+            if rooms.len() < LARGE_ROOMS_MAX {
+                self.0.clear();
+                rooms.push(std::mem::take(&mut self.0));
             }
         }
     }
