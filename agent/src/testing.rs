@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use backstore_platform::machine::{Machine, System};
 use backstore_platform::process::Interrupts;
@@ -16,13 +17,17 @@ use crate::backup::{
 };
 use crate::enrol::{Login, PasswordSource};
 use crate::home::Home;
-use crate::scan::{Exclusions, ScanRules};
+use crate::scan::{Exclusions, SORT_BYTES_MAX, ScanRules, SortRoom};
 
 /// A computer that backs up what is in its `source` folder.
 pub(crate) struct Computer {
     folder: TempDir,
     pub(crate) home: Home,
     pub(crate) machine: Arc<dyn Machine>,
+    /// How often a partial snapshot is committed.
+    pub(crate) partial_every: Duration,
+    /// Memory for the names of one directory.
+    pub(crate) sort_bytes_max: usize,
 }
 
 impl Computer {
@@ -48,7 +53,8 @@ impl Computer {
         };
         login.in_folder(&vault).unwrap();
         std::fs::create_dir(folder.path().join("source")).unwrap();
-        Self { folder, home, machine }
+        let partial_every = Duration::from_secs(600);
+        Self { folder, home, machine, partial_every, sort_bytes_max: SORT_BYTES_MAX }
     }
 
     /// A place in its folder: `source` is backed up.
@@ -68,12 +74,26 @@ impl Computer {
 
     /// Backs up roots as a set with this number.
     pub(crate) fn back_up_roots(&self, set: &str, number: u8, roots: &[&Path]) -> BackupReport {
+        let (report, told) = self.back_up_with(set, number, roots, |_, _| {});
+        assert_eq!(told, Vec::<String>::new(), "problems while backing up");
+        report
+    }
+
+    /// Backs up with a plan, or from a basis, that differs from the usual one; what it reports and tells.
+    pub(crate) fn back_up_with(
+        &self,
+        set: &str,
+        number: u8,
+        roots: &[&Path],
+        adjust: impl FnOnce(&mut BackupPlan, Option<&mut Basis>),
+    ) -> (BackupReport, Vec<String>) {
         let archive = Archive::open(&self.home, &self.machine, &ArchiveOptions::write()).unwrap();
         let lineage = backstore_protocol::ids::LineageId::from_bytes([number; 16]);
         let newest = archive.source.snapshots(lineage, u64::MAX, 1).unwrap();
-        let basis = newest.first().map(|stored| {
+        let mut basis = newest.first().map(|stored| {
             let opened = archive.open_snapshot(stored).unwrap();
-            Basis { id: opened.id, header: opened.header, body: opened.body }
+            let compared_ns = opened.body.scan_started_ns;
+            Basis { id: opened.id, header: opened.header, body: opened.body, compared_ns }
         });
         let device = Device {
             account: archive.account,
@@ -84,7 +104,7 @@ impl Computer {
             signing: archive.secrets.signing(),
             host: "computer".to_owned(),
         };
-        let plan = BackupPlan {
+        let mut plan = BackupPlan {
             set: set.to_owned(),
             lineage,
             roots: roots.iter().map(|root| root.to_path_buf()).collect(),
@@ -96,17 +116,24 @@ impl Computer {
                 exclude_caches: false,
                 never_enter: Vec::new(),
                 pseudo: Vec::new(),
+                sort_room: SortRoom {
+                    folder: self.home.cache_path().to_owned(),
+                    bytes_max: self.sort_bytes_max,
+                },
             },
             zone: "UTC".to_owned(),
             tags: Vec::new(),
             chunker: ChunkerConfig::default(),
             seal: SealOptions { compression_level: 1, verify_every: 16 },
             workers: 2,
+            readers: 1,
+            reread_every: None,
             scanners: 2,
             accept_root_change: true,
-            partial_every: std::time::Duration::from_secs(600),
+            partial_every: self.partial_every,
             is_dry_run: false,
         };
+        adjust(&mut plan, basis.as_mut());
         let told = Told::default();
         let report = backup(
             &plan,
@@ -122,9 +149,8 @@ impl Computer {
             },
         )
         .unwrap();
-        assert_eq!(told.lines(), Vec::<String>::new(), "problems while backing up");
         archive.close().unwrap();
-        report
+        (report, told.lines())
     }
 }
 

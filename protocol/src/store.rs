@@ -41,7 +41,8 @@ pub struct StoredSnapshot {
     pub header: Bytes,
     /// When it arrived, by the destination's clock: milliseconds since 1970.
     pub received_at: i64,
-    /// An object it needs is known to be damaged or absent.
+    /// Its root, its body, or a node right below the root is known to be damaged or absent. A quick answer that looks no deeper: a snapshot
+    /// without it may need something damaged as well, which reading it or a check of the vault finds.
     pub is_damaged: bool,
 }
 

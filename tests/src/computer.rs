@@ -4,12 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::{Programs, World};
+use crate::World;
 
 /// A computer.
 #[derive(Debug, Clone)]
 pub struct Computer {
-    programs: Programs,
+    /// The agent, and before it what starts it.
+    pub program: Vec<OsString>,
     /// The agent's own files.
     pub home: PathBuf,
     /// The account's password.
@@ -77,7 +78,7 @@ impl Computer {
     /// A computer that is not enrolled.
     pub fn new(world: &World, name: &str) -> Self {
         Self {
-            programs: world.programs,
+            program: vec![world.programs.backstore.into()],
             home: world.path(name),
             password: "correct horse battery".to_owned(),
             environment: Vec::new(),
@@ -90,8 +91,9 @@ impl Computer {
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
-        let mut command = Command::new(self.programs.backstore);
-        command.args(arguments).env("BACKSTORE_HOME", &self.home).env("BACKSTORE_PASSWORD", &self.password);
+        let mut command = Command::new(&self.program[0]);
+        command.args(&self.program[1..]).args(arguments);
+        command.env("BACKSTORE_HOME", &self.home).env("BACKSTORE_PASSWORD", &self.password);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

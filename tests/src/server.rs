@@ -63,6 +63,12 @@ impl Server {
         child.wait().unwrap().code().unwrap_or(-1)
     }
 
+    /// Waits until it ends by itself, and gives its exit code.
+    pub fn ended(&mut self) -> i32 {
+        let Some(mut child) = self.child.take() else { return 0 };
+        child.wait().unwrap().code().unwrap_or(-1)
+    }
+
     /// Runs an administrative command on its vault.
     pub fn administer(&self, arguments: &[&str]) -> Ran {
         administer(self.programs, &self.vault, arguments)

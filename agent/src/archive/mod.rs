@@ -107,12 +107,14 @@ pub struct ArchiveOptions {
     pub access: Access,
     /// How objects are read.
     pub reader: ReaderOptions,
+    /// A server that cannot be reached is tried for no longer than this, whatever the configuration says.
+    pub patience_max: Duration,
 }
 
 impl ArchiveOptions {
     /// For reading much.
     pub fn read() -> Self {
-        Self { access: Access::Read, reader: ReaderOptions::default() }
+        Self { access: Access::Read, reader: ReaderOptions::default(), patience_max: Duration::MAX }
     }
 
     /// For a backup, which reads little but nodes.
@@ -125,7 +127,7 @@ impl ArchiveOptions {
             reads_max: 2,
             ..ReaderOptions::default()
         };
-        Self { access: Access::Write, reader }
+        Self { access: Access::Write, reader, patience_max: Duration::MAX }
     }
 }
 
@@ -166,7 +168,8 @@ impl Archive {
                 let writes = options.access == Access::Write;
                 (destination.clone(), writes.then_some(destination as Arc<dyn Destination>))
             } else {
-                let destination: Arc<dyn Destination> = Arc::new(connect(home, &file, &secrets)?);
+                let destination: Arc<dyn Destination> =
+                    Arc::new(connect(home, &file, &secrets, options.patience_max)?);
                 if options.access == Access::Write {
                     let path = home.node_cache_path(&keyring.domain().to_string());
                     cache = CachedDestination::new(Arc::clone(&destination), &path).map(Arc::new);
@@ -245,6 +248,7 @@ fn connect(
     home: &Home,
     file: &AccountFile,
     secrets: &DeviceSecrets,
+    patience_max: Duration,
 ) -> Result<QuicDestination, ArchiveError> {
     let (server, fingerprint) = file.destination.as_server(home)?.ok_or(HomeError::NotEnrolled)?;
     let patience = Config::load(home).map_or(60, |config| config.upload.retry_seconds);
@@ -252,7 +256,7 @@ fn connect(
     let options = ClientOptions {
         connecting,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        patience: Duration::from_secs(patience),
+        patience: Duration::from_secs(patience).min(patience_max),
     };
     Ok(QuicDestination::new(options)?)
 }

@@ -19,6 +19,8 @@ pub struct Basis {
     pub header: Header,
     /// Its body.
     pub body: Body,
+    /// When the scan began that last found the disk to be as it says, in nanoseconds since 1970: its own, or a later one that confirmed it.
+    pub compared_ns: i64,
 }
 
 /// Objects known to be damaged or absent at the destination; grows when more are found.
@@ -171,7 +173,10 @@ impl BasisEntries {
 }
 
 /// Turns the error that a node is lost, which is remembered, into nothing.
-fn absent_if_lost<T>(nodes: &BasisNodes, result: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+pub(super) fn absent_if_lost<T>(
+    nodes: &BasisNodes,
+    result: Result<T, ReadError>,
+) -> Result<Option<T>, ReadError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) => match lost_object(&error) {
@@ -199,10 +204,10 @@ pub(super) fn lost_object(error: &ReadError) -> Option<ObjectId> {
     }
 }
 
-/// The moment from which on a file of the basis may have changed without a trace: that of its scan, less the grain of clocks.
-pub(super) fn clean_before(body: &Body) -> Time {
+/// The moment from which on a file of the basis may have changed without a trace: that of the last scan, less the grain of clocks.
+pub(super) fn clean_before(basis: &Basis) -> Time {
     /// Kernels stamp files with a clock that ticks every few milliseconds.
     const GRAIN_NS: i64 = 20_000_000;
-    let ns = body.scan_started_ns.saturating_sub(GRAIN_NS);
+    let ns = basis.compared_ns.saturating_sub(GRAIN_NS);
     Time { seconds: ns.div_euclid(1_000_000_000), nanoseconds: ns.rem_euclid(1_000_000_000) as u32 }
 }

@@ -1,27 +1,42 @@
 //! What is on disk against what the basis has, listing by listing: both come in key order.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 
 use backstore_platform::mounts::MountTable;
 use backstore_platform::paths::to_native;
-use backstore_platform::walk::{DeviceId, Stat};
+use backstore_platform::walk::{DeviceId, Directory, Stat};
 use backstore_protocol::entry::{Entry, Kind, PrincipalId, Time};
-use backstore_protocol::path::{ArchivePath, child_key, key_name, split_key};
+use backstore_protocol::path::{ArchivePath, child_key};
 use backstore_protocol::snapshot::{Mount, Totals};
 
 use super::BackupError;
 use super::basis::{BasisEntries, BasisNodes};
+use super::below::Below;
+use super::moved::Moved;
 use super::pipeline::Changed;
 use super::report::{Events, Progress};
-use crate::scan::{Exclusions, Listed, Listing, Top};
+use super::reread::Reread;
+use crate::scan::{Enter, Exclusions, Listed, Listing, Top};
 
 /// What is done about differences.
 pub(super) trait Differences {
     /// A file is new or has changed.
     fn put(&mut self, changed: Changed) -> Result<(), BackupError>;
+    /// A file is new under this key, but the basis has it elsewhere: this is its entry.
+    fn put_known(&mut self, key: Vec<u8>, entry: Entry, in_basis: bool) -> Result<(), BackupError>;
     /// A file of the basis is no longer there.
-    fn remove(&mut self, key: Vec<u8>) -> Result<(), BackupError>;
+    fn remove(&mut self, key: Vec<u8>, kind: Kind) -> Result<(), BackupError>;
+}
+
+/// A file that was listed.
+struct Found {
+    key: Vec<u8>,
+    name: Box<[u8]>,
+    stat: Stat,
+    implied: bool,
+    directory: Arc<Directory>,
 }
 
 /// The comparison as far as it has come.
@@ -31,17 +46,17 @@ pub(super) struct Merge<'a> {
     nodes: BasisNodes,
     /// Files of the basis that changed before this moment cannot have changed again unseen.
     clean_before: Time,
+    reread: Reread,
+    moved: Moved,
     exclusions: Exclusions,
     pub(super) mounts: Mounts,
     pub(super) totals: Totals,
-    /// Files put.
-    pub(super) changed: u64,
-    /// Files removed.
-    pub(super) removed: u64,
     /// Files removed because an exclusion now hits them.
     excluded_now: u64,
-    /// What the keys start with of which the basis is kept, since nobody knows what is there now.
-    kept_below: VecDeque<Vec<u8>>,
+    /// Where the basis is kept, since nobody knows what is there now.
+    kept_below: Below,
+    /// Directories that an exclusion now hits.
+    excluded_below: Below,
 }
 
 impl<'a> Merge<'a> {
@@ -50,6 +65,8 @@ impl<'a> Merge<'a> {
         basis: BasisEntries,
         nodes: BasisNodes,
         clean_before: Time,
+        reread: Reread,
+        moved: Moved,
         exclusions: Exclusions,
         mounts: Mounts,
     ) -> Self {
@@ -58,13 +75,14 @@ impl<'a> Merge<'a> {
             basis,
             nodes,
             clean_before,
+            reread,
+            moved,
             exclusions,
             mounts,
             totals: Totals::default(),
-            changed: 0,
-            removed: 0,
             excluded_now: 0,
-            kept_below: VecDeque::new(),
+            kept_below: Below::default(),
+            excluded_below: Below::default(),
         }
     }
 
@@ -79,7 +97,11 @@ impl<'a> Merge<'a> {
             return self.unlisted(&listing.path, listing.error, out);
         };
         let parent = listing.path.joined();
-        for Listed { name, stat, implied, .. } in listing.files {
+        let mut old = match listing.files.first() {
+            Some(first) => self.moved.files_of(&listing.path, &first.name)?,
+            None => None,
+        };
+        for Listed { name, stat, implied, enter } in listing.files {
             let key = child_key(parent, &name);
             let path = match listing.path.join(&name) {
                 Ok(path) => path,
@@ -93,8 +115,15 @@ impl<'a> Merge<'a> {
             self.remove_before(&key, out)?;
             match stat {
                 Ok(stat) => {
-                    let directory = std::sync::Arc::clone(&directory);
-                    self.file(key, name, stat, implied, directory, out)?;
+                    let directory = Arc::clone(&directory);
+                    let old = old.as_mut().map_or(Ok(None), |old| old.take(&name))?;
+                    let file = Found { key, name, stat, implied, directory };
+                    // Of what is not selected but leads to a root, nothing else is entered.
+                    let is_entered = matches!(enter, Enter::Yes | Enter::NotADirectory) && !implied;
+                    if stat.kind == Kind::Directory && is_entered {
+                        self.look_for_moved(&path, &file, old.as_ref())?;
+                    }
+                    self.file(file, old, out)?;
                 }
                 Err(error) => {
                     self.events.problem(&key, &format!("cannot be examined: {error}"));
@@ -114,18 +143,18 @@ impl<'a> Merge<'a> {
         let key = top.path.key();
         self.count(&Ok(top.stat));
         self.remove_before(&key, out)?;
-        self.file(key, Box::default(), top.stat, top.implied, top.directory, out)
+        let (stat, implied, directory) = (top.stat, top.implied, top.directory);
+        self.file(Found { key, name: Box::default(), stat, implied, directory }, None, out)
     }
 
+    /// Compares a file with what the basis has under its key, or else where its directory was before.
     fn file(
         &mut self,
-        key: Vec<u8>,
-        name: Box<[u8]>,
-        stat: Stat,
-        implied: bool,
-        directory: std::sync::Arc<backstore_platform::walk::Directory>,
+        file: Found,
+        old: Option<Entry>,
         out: &mut impl Differences,
     ) -> Result<(), BackupError> {
+        let Found { key, name, stat, implied, directory } = file;
         let mount = if implied { 0 } else { self.mounts.ordinal(stat.device, &key) };
         let mut in_basis = false;
         let mut basis = None;
@@ -144,8 +173,33 @@ impl<'a> Merge<'a> {
                 basis = whole.then(|| Box::new(entry));
             }
         }
-        self.changed += 1;
+        if let Some(old) = old.filter(|old| !implied && self.nodes.has_content_of(old)) {
+            if self.is_unchanged(&old, &stat, mount) {
+                return out.put_known(key, old, in_basis);
+            }
+            if !in_basis {
+                basis = Some(Box::new(old));
+            }
+        }
         out.put(Changed { key, directory, name, stat, mount, implied, basis, in_basis })
+    }
+
+    /// A directory that is another than the basis has at its path may have been renamed.
+    fn look_for_moved(
+        &mut self,
+        path: &ArchivePath,
+        file: &Found,
+        old: Option<&Entry>,
+    ) -> Result<(), BackupError> {
+        let mount = self.mounts.ordinal(file.stat.device, &file.key);
+        let is_it = |entry: &Entry| {
+            entry.kind == Kind::Directory && entry.inode == file.stat.inode && entry.mount == mount
+        };
+        let at_its_path = self.basis.peek().filter(|(next, _)| *next == file.key).map(|(_, entry)| entry);
+        if !at_its_path.is_some_and(is_it) && !old.is_some_and(is_it) {
+            self.moved.look_for(path, &file.directory, &file.stat, mount)?;
+        }
+        Ok(())
     }
 
     /// Removes what is left of the basis.
@@ -176,7 +230,8 @@ impl<'a> Merge<'a> {
             && !entry.changing
             && !entry.stale
             && !matches!(entry.content, backstore_protocol::entry::Content::Unread)
-            && (stat.kind != Kind::File || self.is_clean(stat))
+            && self.is_clean(stat)
+            && !(stat.kind == Kind::File && self.reread.is_due(stat, mount))
     }
 
     /// Whether the file's clock shows that it was not changed while, or right before, the basis was made.
@@ -214,7 +269,7 @@ impl<'a> Merge<'a> {
 
     /// Keeps the basis below a directory. What is there comes later in key order than the rest of the directory's listing, so this only remembers it.
     fn keep_below(&mut self, path: &ArchivePath) {
-        self.kept_below.push_back(path.subtree_prefix());
+        self.kept_below.add(path);
     }
 
     fn remove_before(&mut self, key: &[u8], out: &mut impl Differences) -> Result<(), BackupError> {
@@ -226,22 +281,22 @@ impl<'a> Merge<'a> {
     }
 
     fn remove(&mut self, key: Vec<u8>, out: &mut impl Differences) -> Result<(), BackupError> {
-        let entry = self.basis.take()?;
-        // Prefixes are added in key order, and those passed are of no use any more.
-        while self.kept_below.front().is_some_and(|prefix| prefix[..] < key[..] && !key.starts_with(prefix)) {
-            self.kept_below.pop_front();
-        }
-        if self.kept_below.iter().any(|prefix| key.starts_with(prefix)) {
+        let Some(entry) = self.basis.take()? else { return Ok(()) };
+        if self.kept_below.has(&key) {
             return Ok(());
         }
-        self.removed += 1;
-        if let (Some(entry), Ok((parent, _))) = (entry, split_key(&key))
-            && let Ok(parent) = ArchivePath::from_joined(parent)
-            && self.exclusions.excludes(&parent, key_name(&key), entry.kind.is_directory())
+        if self.excluded_below.has(&key) {
+            self.excluded_now += 1;
+        } else if let Ok(path) = ArchivePath::from_key(&key)
+            && let Some(parent) = path.parent()
+            && self.exclusions.excludes(&parent, path.name(), entry.kind.is_directory())
         {
             self.excluded_now += 1;
+            if entry.kind.is_directory() {
+                self.excluded_below.add(&path);
+            }
         }
-        out.remove(key)
+        out.remove(key, entry.kind)
     }
 
     fn count(&mut self, stat: &io::Result<Stat>) {

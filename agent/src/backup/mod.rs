@@ -5,18 +5,24 @@
 //! is found there. A run that takes long commits partial snapshots on the way.
 
 mod basis;
+mod below;
 mod bundling;
 mod chunks;
 mod large;
 mod mapping;
 mod merge;
+mod moved;
 mod objects;
 mod pipeline;
 mod pool;
 mod queue;
 mod read;
 mod report;
+mod reread;
 mod roots;
+mod tally;
+#[cfg(test)]
+mod tests;
 mod upload;
 mod write;
 
@@ -31,11 +37,12 @@ use backstore_protocol::codec::Malformed;
 use backstore_protocol::ids::{AccountId, DeviceId, DomainId, LineageId, LogHash};
 use backstore_protocol::keys::Keys;
 use backstore_protocol::seal_box::SigningKey;
-use backstore_protocol::store::{Destination, Recovery, SessionRequest, StoreError};
+use backstore_protocol::store::{Destination, SessionRequest, StoreError};
 use backstore_vfs::objects::{ObjectReader, ReadError};
 
 pub use basis::{Basis, Lost};
 pub use report::{BackupReport, Monitor, Progress};
+pub use reread::REREAD_DAYS;
 pub use roots::RootChange;
 pub use upload::{SealOptions, UploadError};
 
@@ -61,10 +68,14 @@ pub struct BackupPlan {
     pub seal: SealOptions,
     /// Threads that read, hash, compress and seal.
     pub workers: usize,
+    /// How many of them read files; at least one does.
+    pub readers: usize,
     /// Threads that list directories.
     pub scanners: usize,
     /// A root that is empty or on another file system than before is meant to be.
     pub accept_root_change: bool,
+    /// How often a file is read again that seems unchanged.
+    pub reread_every: Option<Duration>,
     /// How often a partial snapshot is committed.
     pub partial_every: Duration,
     /// Look what would be done, and do nothing.
@@ -172,11 +183,8 @@ pub fn backup(plan: &BackupPlan, context: &BackupContext<'_>) -> Result<BackupRe
     loop {
         let report = write::write_snapshot(plan, context, &session, &lost, started);
         let found = match &report {
-            Err(BackupError::Store(error)) if error.recovery() == Recovery::SendAgain => match error {
-                StoreError::Missing { ids } => lost.add(ids.iter().copied()),
-                StoreError::Damaged { id } => lost.add([*id]),
-                _ => false,
-            },
+            Err(BackupError::Store(StoreError::Missing { ids })) => lost.add(ids.iter().copied()),
+            Err(BackupError::Store(StoreError::Damaged { id })) => lost.add([*id]),
             Err(BackupError::Basis(error)) => basis::lost_object(error).is_some_and(|id| lost.add([id])),
             Ok(_) | Err(_) => false,
         };

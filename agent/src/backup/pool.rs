@@ -57,12 +57,15 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn start(workers: usize) -> std::io::Result<Self> {
+    /// Starts `workers` threads, of which only the first `readers` do what takes memory, that is, read; at least one of each.
+    pub(super) fn start(workers: usize, readers: usize) -> std::io::Result<Self> {
         let (first, first_jobs) = unbounded();
         let (then, then_jobs) = unbounded();
         let threads = (0..workers.max(1))
             .map(|number| {
-                let (first, then) = (first_jobs.clone(), then_jobs.clone());
+                let first = first_jobs.clone();
+                // A channel without a sender has no job for the others, and has ended from the start.
+                let then = if number < readers.max(1) { then_jobs.clone() } else { unbounded().1 };
                 std::thread::Builder::new().name(format!("work-{number}")).spawn(move || work(&first, &then))
             })
             .collect::<Result<_, _>>()?;

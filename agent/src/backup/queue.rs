@@ -2,9 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use backstore_protocol::entry::{Content, Entry, Extent, Xattr};
+use backstore_protocol::entry::{Content, Entry, Extent, Kind, Xattr};
 
 use super::objects::{Objects, Part};
+use super::read::Task;
+use super::tally::Tally;
 
 /// The entries that wait, each with a place that never changes.
 #[derive(Default)]
@@ -13,6 +15,8 @@ pub(super) struct Queue {
     first: u64,
     items: VecDeque<Item>,
     links: Links,
+    /// What has left for the tree so far.
+    pub(super) tally: Tally,
 }
 
 /// A path and what is to become of it.
@@ -31,10 +35,12 @@ pub(super) enum State {
     Reading,
     /// It is there, but may need ids.
     Known(Box<Entry>, Vec<Need>),
-    /// It is another name of a file whose first name comes before it.
-    Linked(LinkGroup),
+    /// It is another name of a file whose first name comes before it; how it is read if that one is gone.
+    Linked(LinkGroup, Box<Task>),
     /// It is not to be in the tree.
     Absent,
+    /// The basis has this kind of file there, and it is gone.
+    Removed(Kind),
     /// It is to stay as it is in the basis.
     Keep,
 }
@@ -53,6 +59,8 @@ pub(super) struct Need {
 pub(super) enum Edit {
     Put(Vec<u8>, Box<Entry>),
     Remove(Vec<u8>),
+    /// The name by which the file was to be read is no longer there: it is to be read by this one.
+    Read(Box<Task>),
     Nothing,
 }
 
@@ -97,31 +105,51 @@ impl Queue {
 
     /// Takes the first item if it waits for nothing.
     pub(super) fn pop(&mut self, objects: &mut Objects) -> Option<Edit> {
+        let place = self.first;
         let first = self.items.front_mut()?;
         match &mut first.state {
             State::Reading => return None,
+            State::Linked(group, _) if !self.links.has(*group) => {
+                let State::Linked(_, mut task) = std::mem::replace(&mut first.state, State::Reading) else {
+                    return None;
+                };
+                task.place = place;
+                return Some(Edit::Read(task));
+            }
             State::Known(entry, needs) => {
                 needs.retain(|need| !fill(entry, need, objects));
                 if !needs.is_empty() {
                     return None;
                 }
             }
-            State::Linked(_) | State::Absent | State::Keep => {}
+            State::Linked(..) | State::Absent | State::Removed(_) | State::Keep => {}
         }
-        let item = self.items.pop_front()?;
+        let Item { key, basis, in_basis, state } = self.items.pop_front()?;
         self.first += 1;
-        Some(match item.state {
+        let entry = match state {
             State::Known(entry, _) => {
                 self.links.put(&entry);
-                Edit::Put(item.key, entry)
+                Some(entry)
             }
-            State::Linked(group) => match self.links.take(group) {
-                Some(entry) => Edit::Put(item.key, entry),
-                None if item.in_basis => Edit::Remove(item.key),
-                None => Edit::Nothing,
-            },
-            State::Absent if item.in_basis => Edit::Remove(item.key),
-            State::Absent | State::Keep | State::Reading => Edit::Nothing,
+            State::Linked(group, _) => self.links.take(group),
+            State::Absent => None,
+            State::Removed(kind) => {
+                self.tally.remove(kind);
+                return Some(Edit::Remove(key));
+            }
+            State::Keep | State::Reading => return Some(Edit::Nothing),
+        };
+        Some(match entry {
+            Some(entry) => {
+                self.tally.put(in_basis, basis.as_deref(), &entry);
+                Edit::Put(key, entry)
+            }
+            None if in_basis => {
+                // Only what had content can have lost it.
+                self.tally.remove(basis.map_or(Kind::File, |basis| basis.kind));
+                Edit::Remove(key)
+            }
+            None => Edit::Nothing,
         })
     }
 }
@@ -139,6 +167,11 @@ impl Links {
             link.names_left = link.names_left.saturating_sub(1);
             link.entry = Some(Box::new(entry.clone()));
         }
+    }
+
+    /// Whether the first name's entry is known.
+    fn has(&self, group: LinkGroup) -> bool {
+        self.0.get(&group).is_some_and(|link| link.entry.is_some())
     }
 
     /// The entry for another name.
@@ -175,4 +208,56 @@ fn fill(entry: &mut Entry, need: &Need, objects: &mut Objects) -> bool {
     }
     need.parts.iter().for_each(|part| objects.release(part.object));
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use backstore_platform::walk::Directory;
+    use backstore_protocol::entry::Kind;
+
+    use super::*;
+
+    /// A file with three names of which the first was removed between being listed and being read: the other two were once left out, and nothing said.
+    #[test]
+    fn a_file_is_read_by_another_name_if_its_first_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Arc::new(Directory::open(folder.path()).unwrap());
+        let stat = directory.full_stat_self().unwrap().basic;
+        let task = |name: &str| {
+            let name = name.as_bytes().into();
+            Box::new(Task {
+                place: 0,
+                directory: Arc::clone(&directory),
+                name,
+                stat,
+                mount: 0,
+                implied: false,
+            })
+        };
+        let mut queue = Queue::default();
+        let mut objects = Objects::default();
+        let group = (0, 7);
+        let push = |queue: &mut Queue, key: &[u8], state| {
+            queue.push(Item { key: key.to_vec(), basis: None, in_basis: false, state })
+        };
+        assert!(!queue.join_links(group, 3));
+        push(&mut queue, b"a", State::Absent);
+        for name in ["b", "c"] {
+            assert!(queue.join_links(group, 3));
+            push(&mut queue, name.as_bytes(), State::Linked(group, task(name)));
+        }
+        assert!(matches!(queue.pop(&mut objects), Some(Edit::Nothing)));
+        let Some(Edit::Read(read)) = queue.pop(&mut objects) else { panic!("the second name is not read") };
+        assert_eq!((&*read.name, read.place), (&b"b"[..], 1));
+        assert!(queue.pop(&mut objects).is_none(), "it is being read");
+        let mut entry = Entry::new(Kind::File);
+        (entry.nlink, entry.inode) = (3, 7);
+        queue.get_mut(1).unwrap().state = State::Known(Box::new(entry), Vec::new());
+        for name in ["b", "c"] {
+            let Some(Edit::Put(key, entry)) = queue.pop(&mut objects) else { panic!("{name} is left out") };
+            assert_eq!((&key[..], entry.inode), (name.as_bytes(), 7));
+        }
+    }
 }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use backstore_protocol::ids::SnapshotId;
 use backstore_protocol::limits::{BODY_ERRORS_MAX, KEY_BYTES_MAX};
 use backstore_protocol::path::ArchivePath;
-use backstore_protocol::snapshot::{FileError, Totals};
+use backstore_protocol::snapshot::{Changes, FileError, Totals};
+
+use super::tally::Tally;
 
 /// Whoever wants to know how a backup goes. Called from one thread.
 pub trait Monitor: Send + Sync {
@@ -30,7 +32,7 @@ pub struct Progress {
     pub bytes_read: AtomicU64,
     /// Plain bytes of objects that were not there yet.
     pub bytes_new: AtomicU64,
-    /// Sealed bytes sent.
+    /// Sealed bytes sent, nodes included.
     pub bytes_stored: AtomicU64,
     /// Problems so far.
     pub errors: AtomicU64,
@@ -39,6 +41,11 @@ pub struct Progress {
 impl Progress {
     pub(super) fn add(counter: &AtomicU64, amount: u64) {
         counter.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// What was counted, with what was sent.
+    pub(super) fn with_sent(&self, tally: &Tally) -> Changes {
+        tally.changes(self.bytes_new.load(Ordering::Relaxed), self.bytes_stored.load(Ordering::Relaxed))
     }
 }
 
@@ -95,18 +102,16 @@ pub struct BackupReport {
     pub is_unchanged: bool,
     /// It is partial: the run was ended early.
     pub is_partial: bool,
+    /// When its scan began, in nanoseconds since 1970.
+    pub scan_started_ns: i64,
     /// What is in the snapshot.
     pub totals: Totals,
-    /// Files and directories that are new or changed.
-    pub changed: u64,
-    /// Files and directories that were in the snapshot before and no longer are.
-    pub removed: u64,
+    /// Entries of its tree; of a dry run what was found.
+    pub entries: u64,
+    /// How it differs from the snapshot before; without a tree to compare, of a dry run, by sizes and stamps.
+    pub changes: Changes,
     /// Bytes read from files.
     pub bytes_read: u64,
-    /// Plain bytes of objects that were not there yet.
-    pub bytes_new: u64,
-    /// Sealed bytes sent.
-    pub bytes_stored: u64,
     /// Milliseconds it took.
     pub milliseconds: u64,
 }

@@ -28,6 +28,8 @@ pub(super) enum Told {
     Identified(u64, ObjectRef),
     /// A bundle is on its way, or was there already; the sealed bytes that are new.
     Passed { number: u64, plain: usize, stored: Option<usize> },
+    /// A node is sealed and on its way.
+    NodeSent { stored: usize },
     /// The destination failed, or something did not open again.
     Failed(UploadError),
 }
@@ -278,6 +280,7 @@ impl Shared {
                 }
                 Item::Node(node, id) => match self.seal_node(node, id) {
                     Ok(object) => {
+                        let _ = self.told.send(Told::NodeSent { stored: object.sealed.len() });
                         bytes += object.size();
                         batch.push(object);
                     }

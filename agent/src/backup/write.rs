@@ -5,20 +5,24 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 
+use backstore_protocol::entry::{Entry, Kind, Time};
 use backstore_protocol::envelope::{Class, Compression};
 use backstore_protocol::ids::{ObjectId, SnapshotId};
 use backstore_protocol::object::{ObjectKind, SealedObject, body_id};
-use backstore_protocol::snapshot::{Body, Cursor, Header};
+use backstore_protocol::snapshot::{Body, Changes, Cursor, Header, Totals};
 use backstore_protocol::store::Session;
 use backstore_protocol::tree::{Root, TreeEditor};
 
 use super::basis::{BasisEntries, BasisNodes, Lost, clean_before};
 use super::large::Cutting;
 use super::merge::{Differences, Merge, Mounts};
+use super::moved::Moved;
 use super::pipeline::{Changed, Pipeline, SoFar};
 use super::pool::{Buffers, Pool};
 use super::report::{BackupReport, Events};
+use super::reread::Reread;
 use super::roots::{check_roots, mount_table};
+use super::tally::Tally;
 use super::upload::Upload;
 use super::{BackupContext, BackupError, BackupPlan};
 use crate::scan::{Roots, Scanner};
@@ -28,20 +32,32 @@ impl Differences for Pipeline<'_> {
         Pipeline::put(self, changed)
     }
 
-    fn remove(&mut self, key: Vec<u8>) -> Result<(), BackupError> {
-        Pipeline::remove(self, key)
+    fn put_known(&mut self, key: Vec<u8>, entry: Entry, in_basis: bool) -> Result<(), BackupError> {
+        Pipeline::put_known(self, key, entry, in_basis)
+    }
+
+    fn remove(&mut self, key: Vec<u8>, kind: Kind) -> Result<(), BackupError> {
+        Pipeline::remove(self, key, kind)
     }
 }
 
-/// Looks only: for a dry run.
-struct Ignored;
+/// Counts only: for a dry run.
+#[derive(Default)]
+struct DryRun(Tally);
 
-impl Differences for Ignored {
-    fn put(&mut self, _: Changed) -> Result<(), BackupError> {
+impl Differences for DryRun {
+    fn put(&mut self, changed: Changed) -> Result<(), BackupError> {
+        self.0.would_put(&changed);
         Ok(())
     }
 
-    fn remove(&mut self, _: Vec<u8>) -> Result<(), BackupError> {
+    fn put_known(&mut self, _: Vec<u8>, entry: Entry, in_basis: bool) -> Result<(), BackupError> {
+        self.0.put(in_basis, None, &entry);
+        Ok(())
+    }
+
+    fn remove(&mut self, _: Vec<u8>, kind: Kind) -> Result<(), BackupError> {
+        self.0.remove(kind);
         Ok(())
     }
 }
@@ -54,9 +70,13 @@ struct Writer<'a> {
     events: &'a Events<'a>,
     roots: Vec<Vec<u8>>,
     scan_started_ns: i64,
+    /// The same moment by a clock that nobody sets.
+    scan_started: Duration,
     started_at: i64,
     /// The lineage's head: the basis, or a partial snapshot of this run.
     head: Option<(SnapshotId, u64)>,
+    /// Entries of the tree last committed or confirmed.
+    entries: u64,
 }
 
 pub(super) fn write_snapshot(
@@ -72,26 +92,38 @@ pub(super) fn write_snapshot(
     let nodes = BasisNodes { reader: Arc::clone(&context.reader), lost: Arc::clone(lost) };
     let roots = Roots::open(&plan.roots)?;
     let table = mount_table();
+    roots.check_own(&plan.rules, &table)?;
     if let Some(basis) = basis.filter(|_| !plan.accept_root_change) {
         check_roots(&roots.paths, basis, &nodes, &table)?;
     }
-    let clean = basis.map(|basis| clean_before(&basis.body)).unwrap_or_default();
+    let clean = basis.map(clean_before).unwrap_or_default();
+    let now_ns = now.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(now.nanoseconds));
+    let reread = Reread::new(basis.map(|basis| basis.compared_ns), now_ns, plan.reread_every);
+    let moved = Moved::new(nodes.clone(), basis);
     let mounts = Mounts::new((*table).clone(), basis.map_or(&[], |basis| &basis.body.mounts));
     let entries = BasisEntries::new(nodes.clone(), basis)?;
-    let mut merge = Merge::new(&events, entries, nodes.clone(), clean, plan.rules.exclusions.clone(), mounts);
+    let exclusions = plan.rules.exclusions.clone();
+    let mut merge = Merge::new(&events, entries, nodes.clone(), clean, reread, moved, exclusions, mounts);
     let mut writer = Writer {
         plan,
         context,
         session,
         events: &events,
         roots: roots.paths.iter().map(|path| path.joined().to_vec()).collect(),
-        scan_started_ns: now.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(now.nanoseconds)),
+        scan_started_ns: now_ns,
+        scan_started: context.machine.monotonic(),
         started_at: context.machine.now_ms(),
         head: basis.map(|basis| (basis.id, basis.header.sequence)),
+        entries: 0,
     };
     if plan.is_dry_run {
-        scan(plan, context, roots, &mut merge, &mut Ignored, |_, _| Ok(()))?;
-        return Ok(writer.report(SnapshotId::ZERO, &merge, false, true, started));
+        let mut dry_run = DryRun::default();
+        scan(plan, context, roots, &mut merge, &mut dry_run, |_, _| Ok(()))?;
+        let changes = dry_run.0.changes(0, 0);
+        let Totals { files, directories, others, .. } = merge.totals;
+        writer.entries = files + directories + others;
+        let report = writer.report(SnapshotId::ZERO, &merge, changes, started);
+        return Ok(BackupReport { is_unchanged: true, ..report });
     }
     let mut pipeline = start_pipeline(plan, context, session, &events, nodes)?;
     let mut last_commit = context.machine.monotonic();
@@ -107,7 +139,10 @@ pub(super) fn write_snapshot(
         // The first interrupt keeps what there is, if there is anything.
         Err(BackupError::Interrupted) if context.interrupts.count() < 2 => {
             writer.commit_partial(&mut pipeline, &merge).and_then(|snapshot| match snapshot {
-                Some(snapshot) => Ok(writer.report(snapshot, &merge, true, false, started)),
+                Some(snapshot) => {
+                    let report = writer.report(snapshot, &merge, pipeline.changes(), started);
+                    Ok(BackupReport { is_partial: true, ..report })
+                }
                 None => Err(BackupError::Interrupted),
             })
         }
@@ -152,7 +187,7 @@ fn start_pipeline<'a>(
     let chunker = context.basis.as_ref().map_or(plan.chunker, |basis| basis.body.chunker);
     let chunker = chunker.chunker(&keys.ids).map_err(BackupError::Chunker)?;
     let buffers = Buffers::default();
-    let pool = Pool::start(plan.workers).map_err(BackupError::Threads)?;
+    let pool = Pool::start(plan.workers, plan.readers).map_err(BackupError::Threads)?;
     let (tell, told) = unbounded();
     let upload = Upload::start(
         Arc::clone(session),
@@ -179,7 +214,7 @@ impl Writer<'_> {
         merge: &mut Merge<'_>,
         started: Duration,
     ) -> Result<BackupReport, BackupError> {
-        let (root, totals) = pipeline.finish()?;
+        let (root, (entries, bytes)) = pipeline.finish()?;
         let (errors, count) = self.events.kept();
         merge.totals.errors = count;
         if let Some(basis) = self.context.basis.as_ref()
@@ -193,10 +228,12 @@ impl Writer<'_> {
         {
             self.session.sync()?;
             let touched = self.session.touch(basis.id)?;
-            return Ok(self.report(touched.id, merge, false, true, started));
+            self.entries = entries;
+            let report = self.report(touched.id, merge, pipeline.changes(), started);
+            return Ok(BackupReport { is_unchanged: true, ..report });
         }
-        let snapshot = self.commit(pipeline, merge, root, totals, None)?;
-        Ok(self.report(snapshot, merge, false, false, started))
+        let snapshot = self.commit(pipeline, merge, root, (entries, bytes), None)?;
+        Ok(self.report(snapshot, merge, pipeline.changes(), started))
     }
 
     /// Commits what is in the tree so far.
@@ -219,7 +256,7 @@ impl Writer<'_> {
     ) -> Result<SnapshotId, BackupError> {
         let device = self.context.device;
         let is_partial = cursor.is_some();
-        let body = self.body(merge, cursor).encode();
+        let body = self.body(merge, pipeline.changes(), cursor).encode();
         let body = seal_body(device, &body);
         let id = body.id;
         pipeline.send(body);
@@ -247,10 +284,11 @@ impl Writer<'_> {
         self.session.sync()?;
         let committed = self.session.commit(&header.sign(&device.signing))?;
         self.head = Some((committed.id, header.sequence));
+        self.entries = entries;
         Ok(committed.id)
     }
 
-    fn body(&self, merge: &Merge<'_>, cursor: Option<Cursor>) -> Body {
+    fn body(&self, merge: &Merge<'_>, changes: Changes, cursor: Option<Cursor>) -> Body {
         let (errors, count) = self.events.kept();
         let basis = self.context.basis.as_ref();
         let before = basis.filter(|_| cursor.is_some()).map_or(i64::MAX, |basis| basis.body.scan_started_ns);
@@ -264,39 +302,50 @@ impl Writer<'_> {
             mounts: merge.mounts.used(),
             chunker: basis.map_or(self.plan.chunker, |basis| basis.body.chunker),
             tags: self.plan.tags.clone(),
-            totals: backstore_protocol::snapshot::Totals { errors: count, ..merge.totals },
+            totals: Totals { errors: count, ..merge.totals },
+            changes,
             errors,
             cursor,
             // What lies beyond the cursor was scanned when the basis was made.
-            scan_started_ns: self.scan_started_ns.min(before),
+            scan_started_ns: self.scan_started_ns.min(self.scan_started_by_the_clock_now()).min(before),
         }
+    }
+
+    /// When the scan began by what the clock says now: earlier than it said then if it was set back since, and so are the stamps of files.
+    fn scan_started_by_the_clock_now(&self) -> i64 {
+        let machine = self.context.machine;
+        let elapsed = machine.monotonic().saturating_sub(self.scan_started);
+        nanoseconds(machine.now()).saturating_sub(i64::try_from(elapsed.as_nanos()).unwrap_or(i64::MAX))
     }
 
     fn report(
         &self,
         snapshot: SnapshotId,
         merge: &Merge<'_>,
-        is_partial: bool,
-        is_unchanged: bool,
+        changes: Changes,
         started: Duration,
     ) -> BackupReport {
         use std::sync::atomic::Ordering::Relaxed;
         let progress = self.context.progress;
         let elapsed = self.context.machine.monotonic().saturating_sub(started);
-        let totals = backstore_protocol::snapshot::Totals { errors: self.events.kept().1, ..merge.totals };
+        let totals = Totals { errors: self.events.kept().1, ..merge.totals };
         BackupReport {
             snapshot,
-            is_unchanged,
-            is_partial,
+            is_unchanged: false,
+            is_partial: false,
+            scan_started_ns: self.scan_started_ns,
             totals,
-            changed: merge.changed,
-            removed: merge.removed,
+            entries: self.entries,
+            changes,
             bytes_read: progress.bytes_read.load(Relaxed),
-            bytes_new: progress.bytes_new.load(Relaxed),
-            bytes_stored: progress.bytes_stored.load(Relaxed),
             milliseconds: elapsed.as_millis() as u64,
         }
     }
+}
+
+/// Nanoseconds since 1970.
+fn nanoseconds(time: Time) -> i64 {
+    time.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(time.nanoseconds))
 }
 
 fn seal_body(device: &super::Device, body: &[u8]) -> SealedObject {

@@ -10,14 +10,15 @@ use backstore_protocol::store::Recovery;
 
 use super::output::say;
 use super::progress::{Console, ProgressLine};
-use super::{CliError, Context, Exit, text};
+use super::threads::Threads;
+use super::{CliError, Context, Exit, changes, text};
 use crate::archive::{Archive, ArchiveError, ArchiveOptions};
 use crate::backup::{
     BackupContext, BackupError, BackupPlan, BackupReport, Basis, Device, Monitor, Progress, SealOptions,
     backup,
 };
 use crate::home::{Config, LineageMemory, LineageState, SetConfig};
-use crate::scan::{ScanRules, never_enter, pseudo_devices};
+use crate::scan::{Reading, SORT_BYTES_MAX, ScanRules, SortRoom, never_enter, pseudo_devices};
 
 /// Back up now, and wait until the destination holds everything
 ///
@@ -112,6 +113,7 @@ pub(super) fn run_set(
     match &done {
         Ok(report) if !args.dry_run => {
             state.last_errors = report.totals.errors;
+            state.last_changes = Some(report.changes);
             state.last_problem = report.is_partial.then(|| "interrupted".to_owned());
             if !report.is_partial {
                 state.last_success_at = Some(context.machine.now_ms());
@@ -185,7 +187,12 @@ fn attempt(
         let newest = archive.source.snapshots(set.lineage_id(), u64::MAX, 1).map_err(ArchiveError::from)?;
         if let Some(head) = newest.first() {
             state.sequence = archive.verify(head)?.sequence;
+            let is_same = state.head_id() == Some(head.id);
             state.head = head.id.to_string();
+            // A file that could not be read was not compared.
+            let confirmed = report.is_unchanged && report.snapshot == head.id && report.totals.errors == 0;
+            state.confirmed_ns =
+                if confirmed { Some(report.scan_started_ns) } else { state.confirmed_ns.filter(|_| is_same) };
         }
     }
     archive.close()?;
@@ -220,7 +227,9 @@ fn newest(archive: &Archive, set: &SetConfig, state: &LineageState) -> Result<Op
             .map_err(|error| ArchiveError::from(backstore_vfs::objects::ReadError::from(error)))?,
         Err(error) => return Err(ArchiveError::from(error).into()),
     };
-    Ok(Some(Basis { id: stored.id, header, body }))
+    let confirmed = state.confirmed_ns.filter(|_| state.head_id() == Some(stored.id));
+    let compared_ns = confirmed.map_or(body.scan_started_ns, |confirmed| confirmed.max(body.scan_started_ns));
+    Ok(Some(Basis { id: stored.id, header, body, compared_ns }))
 }
 
 fn plan(
@@ -230,7 +239,6 @@ fn plan(
     context: &Context,
     archive: &Archive,
 ) -> Result<BackupPlan, CliError> {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let roots = set.root_paths()?;
     let own = context.home.own_folders();
     let own = own.into_iter().chain(archive.folder.as_deref());
@@ -242,7 +250,10 @@ fn plan(
         exclude_caches: !set.no_default_exclusions,
         never_enter: never_enter(own),
         pseudo: pseudo_devices(),
+        sort_room: SortRoom { folder: context.home.cache_path().to_owned(), bytes_max: SORT_BYTES_MAX },
     };
+    let threads = Threads::choose(config, &Reading::of(&roots));
+    tracing::debug!(set = set.name, ?threads, "files are read");
     Ok(BackupPlan {
         set: set.name.clone(),
         lineage: set.lineage_id(),
@@ -255,8 +266,11 @@ fn plan(
             compression_level: config.upload.compression_level,
             verify_every: config.upload.verify_every,
         },
-        workers: if config.upload.workers == 0 { cores } else { config.upload.workers },
-        scanners: cores.clamp(1, 4),
+        workers: threads.workers,
+        readers: threads.readers,
+        scanners: threads.scanners,
+        reread_every: (config.scan.reread_days > 0)
+            .then(|| std::time::Duration::from_secs(u64::from(config.scan.reread_days) * 86_400)),
         accept_root_change: args.accept_root_change,
         partial_every: std::time::Duration::from_secs(600),
         is_dry_run: args.dry_run,
@@ -264,7 +278,7 @@ fn plan(
 }
 
 fn json(set: &SetConfig, report: &BackupReport) -> serde_json::Value {
-    serde_json::json!({
+    let mut document = serde_json::json!({
         "set": set.name,
         "snapshot": report.snapshot.to_string(),
         "unchanged": report.is_unchanged,
@@ -274,14 +288,12 @@ fn json(set: &SetConfig, report: &BackupReport) -> serde_json::Value {
         "others": report.totals.others,
         "bytes": report.totals.bytes,
         "excluded": report.totals.excluded,
-        "changed": report.changed,
-        "removed": report.removed,
         "bytes_read": report.bytes_read,
-        "bytes_new": report.bytes_new,
-        "bytes_stored": report.bytes_stored,
         "errors": report.totals.errors,
         "seconds": report.milliseconds as f64 / 1000.0,
-    })
+    });
+    changes::add_to(&mut document, &report.changes, report.entries);
+    document
 }
 
 pub(super) fn summary(set: &SetConfig, report: &BackupReport, is_dry_run: bool) -> String {
@@ -293,16 +305,13 @@ pub(super) fn summary(set: &SetConfig, report: &BackupReport, is_dry_run: bool) 
         (_, _, false) => format!("backed up, version {:.12}", report.snapshot.to_string()),
     };
     let mut lines = format!(
-        "{}: {what}\n  {} in {}, {}\n  {} new or changed, {} removed; {} read, {} new, {} stored in {}",
+        "{}: {what}\n  {} in {}, {}\n  {}; {} read in {}",
         set.name,
         text::plural(totals.files, "file", "files"),
         text::plural(totals.directories, "directory", "directories"),
         text::size(totals.bytes),
-        text::count(report.changed),
-        text::count(report.removed),
+        changes::text(&report.changes),
         text::size(report.bytes_read),
-        text::size(report.bytes_new),
-        text::size(report.bytes_stored),
         text::duration(report.milliseconds),
     );
     if totals.excluded > 0 {

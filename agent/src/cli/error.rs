@@ -1,5 +1,7 @@
 //! How the program ends, and what it says when it fails.
 
+use std::io::ErrorKind;
+
 use backstore_platform::lock::LockError;
 use backstore_protocol::store::{Refusal, StoreError};
 use backstore_vault::VaultError;
@@ -150,9 +152,12 @@ impl CliError {
             | Self::Restore(RestoreError::Reading(ReadingError::Archive(ArchiveError::Empty))) => {
                 Some("say `backstore backup`")
             }
-            Self::Mount(MountProblem::Mount(MountError::Busy { .. })) => {
-                Some("end what uses it, or say `backstore umount --force`")
-            }
+            Self::Mount(MountProblem::Mount(error)) => hint_of_mount(error),
+            Self::Mount(MountProblem::Io { action: "make", source, .. }) => match source.kind() {
+                ErrorKind::NotFound => Some("make the folder above it first"),
+                ErrorKind::PermissionDenied => Some("name a place in a folder of your own"),
+                _ => None,
+            },
             Self::Config(ConfigError::NoSuchSet { .. }) => {
                 Some("`backstore set list` shows the sets there are")
             }
@@ -174,6 +179,30 @@ impl CliError {
             | Self::Busy { .. }
             | Self::Io { .. } => None,
         }
+    }
+}
+
+fn hint_of_mount(error: &MountError) -> Option<&'static str> {
+    match error {
+        MountError::Busy { .. } => Some("end what uses it, or say `backstore umount --force`"),
+        MountError::NoFusermount => Some("install it, or mount as root"),
+        MountError::DeviceForbidden(_) => {
+            Some("`chmod 666 /dev/fuse` as root gives it the rights it has on most systems")
+        }
+        MountError::OthersForbidden => Some("add the line as root, or mount without --allow-other"),
+        MountError::PointForbidden { .. } => Some("name a folder of your own, or one that is not there yet"),
+        MountError::PointNotEmpty { .. } => Some("name an empty folder, or one that is not there yet"),
+        MountError::AlreadyMounted { .. } => Some("use it, or say `backstore umount` first"),
+        MountError::NotMounted { .. } => Some("`mount -t fuse.backstore` lists what is mounted"),
+        MountError::NoHost { .. }
+        | MountError::NoDevice
+        | MountError::PointMissing { .. }
+        | MountError::PointNotDirectory { .. }
+        | MountError::PointUnusable { .. }
+        | MountError::Refused { .. }
+        | MountError::OfAnotherUser { .. }
+        | MountError::Unmount { .. }
+        | MountError::Thread(_) => None,
     }
 }
 
@@ -250,6 +279,9 @@ fn exit_of_mount(error: &MountProblem) -> Exit {
             | MountError::NoDevice
             | MountError::DeviceForbidden(_)
             | MountError::NoFusermount
+            | MountError::OthersForbidden
+            | MountError::PointForbidden { .. }
+            | MountError::OfAnotherUser { .. }
             | MountError::PointMissing { .. }
             | MountError::PointNotDirectory { .. }
             | MountError::PointNotEmpty { .. }

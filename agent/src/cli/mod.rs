@@ -1,6 +1,7 @@
 //! The command line: one file per command, and how the program ends.
 
 mod backup;
+mod changes;
 mod choice;
 mod completions;
 mod destination;
@@ -21,6 +22,7 @@ mod set;
 mod snapshots;
 mod status;
 mod text;
+mod threads;
 mod trial;
 mod umount;
 mod verify;

@@ -1,10 +1,10 @@
 //! `backstore restore`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use backstore_platform::create::{Links, Modes, Owners, Policy, TargetDirectory};
-use backstore_platform::paths::{Printable, absolute};
+use backstore_platform::paths::{Printable, absolute, root};
 use backstore_platform::process::{Interrupts, umask};
 use backstore_platform::space::space;
 use backstore_platform::system;
@@ -172,7 +172,11 @@ fn items(args: &RestoreArgs, selected: &Selected, mappings: &[Mapping]) -> Resul
 }
 
 fn base(args: &RestoreArgs) -> Result<Option<Arc<TargetDirectory>>, CliError> {
-    let folder = args.to.as_deref().unwrap_or(Path::new("/"));
+    let Some(folder) = args.to.as_deref().or(root()) else {
+        let text =
+            "restoring to the original places is not there yet on this system: name a folder with --to";
+        return Err(CliError::Usage(text.to_owned()));
+    };
     if !args.dry_run {
         return Ok(Some(Arc::new(open_target(folder)?)));
     }

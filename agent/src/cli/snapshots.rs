@@ -1,18 +1,19 @@
 //! `backstore snapshots`.
 
+use backstore_protocol::snapshot::Body;
 use serde_json::{Value, json};
 
 use super::choice::open;
 use super::entry_line::milliseconds_json;
 use super::output::Output;
-use super::{CliError, Context, Exit, text};
+use super::{CliError, Context, Exit, changes, text};
 use crate::archive::Archive;
-use crate::reading::{Change, Differences, ReadingError, VersionInfo, Versions};
+use crate::reading::{ReadingError, VersionInfo, Versions};
 
 /// List the versions there are, newest first
 ///
-/// The name of a version is that of its folder in a mount. `+` is how much it has grown against the version before; with --changes all that differs is counted, which
-/// takes as long as there is much of it.
+/// The name of a version is that of its folder in a mount. Each is counted against the version it
+/// started from: `+` are its new files and folders, `~` the changed ones, `-` those that are gone; then what was stored for it.
 #[derive(Debug, clap::Args)]
 pub(super) struct SnapshotsArgs {
     /// Only of this set
@@ -27,9 +28,6 @@ pub(super) struct SnapshotsArgs {
     /// Only the newest so many of each set
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// With how many files and folders were added, changed and removed
-    #[arg(long)]
-    changes: bool,
     /// One JSON document for each version
     #[arg(long)]
     json: bool,
@@ -80,79 +78,27 @@ fn list(args: &SnapshotsArgs, versions: &Versions<'_>, out: &mut Output) -> Resu
             break;
         }
         let body = versions.body(version);
-        let tags = body.as_ref().map(|body| body.tags.clone()).unwrap_or_default();
-        if args.tag.as_ref().is_some_and(|tag| !tags.contains(tag)) {
+        let has = |tag| body.as_ref().is_ok_and(|body| body.tags.contains(tag));
+        if args.tag.as_ref().is_some_and(|tag| !has(tag)) {
             continue;
         }
         shown += 1;
         let before = all.get(at + 1);
-        let changes = if args.changes { Some(changes(versions, before, version)?) } else { None };
         if let Err(error) = &body {
             eprintln!("backstore: version {}: {error}", version.name);
         }
-        let line = Line {
-            versions,
-            version,
-            files: body.as_ref().ok().map(|body| body.totals.files),
-            errors: body.as_ref().map_or(0, |body| body.totals.errors),
-            tags,
-            before,
-            changes,
-        };
+        let line = Line { versions, version, body: body.ok(), before };
         if args.json { out.json(&line.json())? } else { out.text(line.text())? }
     }
     Ok(())
 }
 
-/// What differs from one version to the next.
-#[derive(Debug, Clone, Copy, Default)]
-struct Changes {
-    added: u64,
-    changed: u64,
-    removed: u64,
-    /// Sizes of the files that are new or have other content.
-    bytes: u64,
-}
-
-fn changes(
-    versions: &Versions<'_>,
-    before: Option<&VersionInfo>,
-    version: &VersionInfo,
-) -> Result<Changes, CliError> {
-    let mut changes = Changes::default();
-    let Some(before) = before else {
-        return Ok(Changes { added: version.entries, bytes: version.bytes, ..changes });
-    };
-    let (old, new) = (versions.view(before), versions.view(version));
-    for found in Differences::new(&old, &new, None).map_err(ReadingError::from)? {
-        let found = match found {
-            Ok(found) => found,
-            Err(error) => {
-                super::ls::note_unreadable(error)?;
-                continue;
-            }
-        };
-        let size = found.new.as_ref().map_or(0, |entry| entry.size);
-        match found.change {
-            Change::Added => changes.added += 1,
-            Change::Removed => changes.removed += 1,
-            Change::Type | Change::Content | Change::Metadata => changes.changed += 1,
-        }
-        if found.change != Change::Metadata {
-            changes.bytes += size;
-        }
-    }
-    Ok(changes)
-}
-
 struct Line<'a> {
     versions: &'a Versions<'a>,
     version: &'a VersionInfo,
-    files: Option<u64>,
-    errors: u64,
-    tags: Vec<String>,
+    /// Nothing if it cannot be read.
+    body: Option<Body>,
     before: Option<&'a VersionInfo>,
-    changes: Option<Changes>,
 }
 
 /// Digits of an id that are shown.
@@ -160,7 +106,7 @@ const ID_DIGITS: usize = 12;
 
 impl Line<'_> {
     fn state(&self) -> &'static str {
-        match (self.version.is_damaged, self.version.is_partial, self.errors) {
+        match (self.version.is_damaged, self.version.is_partial, self.errors()) {
             (true, _, _) => "damaged",
             (false, true, _) => "partial",
             (false, false, 0) => "complete",
@@ -168,39 +114,39 @@ impl Line<'_> {
         }
     }
 
+    fn errors(&self) -> u64 {
+        self.body.as_ref().map_or(0, |body| body.totals.errors)
+    }
+
     fn growth(&self) -> i128 {
         i128::from(self.version.bytes) - self.before.map_or(0, |before| i128::from(before.bytes))
     }
 
     fn text(&self) -> String {
-        let version = self.version;
-        let files = self.files.map_or_else(|| "?".to_owned(), text::count);
-        let sign = if self.growth() < 0 { '-' } else { '+' };
-        let growth = u64::try_from(self.growth().unsigned_abs()).unwrap_or(u64::MAX);
+        let (version, body) = (self.version, self.body.as_ref());
+        let number = |number: fn(&Body) -> u64| body.map(number);
+        let count = |sign: &str, number: Option<u64>| {
+            number.map_or_else(|| "?".to_owned(), |number| format!("{sign}{}", text::count(number)))
+        };
+        let stored = number(|body| body.changes.bytes_stored).map_or_else(|| "?".to_owned(), text::size);
         let mut line = format!(
-            "{}  {:.ID_DIGITS$}  {files:>9} files  {:>7}  {:>8}  {:<10}  {}",
+            "{}  {:.ID_DIGITS$}  {:>9} files  {:>7}  {:>8} {:>8} {:>8}  {stored:>7} stored  {:<10}  {}",
             version.name,
             version.id.to_string(),
+            count("", number(|body| body.totals.files)),
             text::size(version.bytes),
-            format!("{sign}{}", text::size(growth)),
+            count("+", number(|body| body.changes.new.all())),
+            count("~", number(|body| body.changes.changed.all())),
+            count("-", number(|body| body.changes.removed.all())),
             self.state(),
             self.versions.device_name(version),
         );
-        if let Some(changes) = self.changes {
-            line.push_str(&format!(
-                "  {} added, {} changed, {} removed, {} new",
-                text::count(changes.added),
-                text::count(changes.changed),
-                text::count(changes.removed),
-                text::size(changes.bytes)
-            ));
-        }
-        self.tags.iter().for_each(|tag| line.push_str(&format!("  #{tag}")));
+        body.iter().flat_map(|body| &body.tags).for_each(|tag| line.push_str(&format!("  #{tag}")));
         line
     }
 
     fn json(&self) -> Value {
-        let version = self.version;
+        let (version, body) = (self.version, self.body.as_ref());
         let lineage = &self.versions.lineage;
         let mut document = json!({
             "version": version.name,
@@ -214,20 +160,15 @@ impl Line<'_> {
             "finished": milliseconds_json(version.finished_at),
             "received": milliseconds_json(version.received_at),
             "state": self.state(),
-            "files": self.files,
+            "files": body.map(|body| body.totals.files),
             "entries": version.entries,
             "bytes": version.bytes,
             "grown_by": i64::try_from(self.growth()).unwrap_or(i64::MAX),
-            "errors": self.errors,
-            "tags": self.tags,
+            "errors": self.errors(),
+            "tags": body.map(|body| &*body.tags).unwrap_or_default(),
         });
-        if let Some(changes) = self.changes {
-            document["changes"] = json!({
-                "added": changes.added,
-                "changed": changes.changed,
-                "removed": changes.removed,
-                "bytes_new": changes.bytes,
-            });
+        if let Some(body) = body {
+            changes::add_to(&mut document, &body.changes, version.entries);
         }
         document
     }

@@ -1,8 +1,10 @@
 //! `backstore status`.
 
 use super::output::say;
-use super::{CliError, Context, Exit, text};
+use super::threads::Threads;
+use super::{CliError, Context, Exit, changes, text};
 use crate::home::{AccountFile, Config, LineageMemory};
+use crate::scan::Reading;
 
 /// How each set was backed up last; asks nothing of the destination
 ///
@@ -17,6 +19,9 @@ pub(super) struct StatusArgs {
     json: bool,
 }
 
+/// A clock that is set right goes back by no more than this.
+const CLOCK_STEP_MS: i64 = 3_600_000;
+
 pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError> {
     let config = Config::load(&context.home)?;
     let account = AccountFile::load(&context.home)?;
@@ -26,15 +31,19 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError
     for set in &config.sets {
         let state = LineageMemory::new(&context.home, set.lineage_id()).load();
         let age = state.last_success_at.map(|at| now.saturating_sub(at));
-        let late = args.max_age.is_some_and(|max| age.is_none_or(|age| age > max as i64));
+        // A backup in the future was made while the clock was wrong: how old it is nobody knows.
+        let known = age.filter(|age| *age >= -CLOCK_STEP_MS);
+        let late = args.max_age.is_some_and(|max| known.is_none_or(|age| age > max as i64));
         is_late |= late;
-        sets.push((set, state, age, late));
+        let reading = set.root_paths().map_or(Reading::Unknown, |roots| Reading::of(&roots));
+        let threads = Threads::choose(&config, &reading);
+        sets.push((set, state, age, late, reading, threads));
     }
     if args.json {
         let sets: Vec<_> = sets
             .iter()
-            .map(|(set, state, age, late)| {
-                serde_json::json!({
+            .map(|(set, state, age, late, reading, threads)| {
+                let mut document = serde_json::json!({
                     "set": set.name,
                     "last_success_ms": state.last_success_at,
                     "last_run_ms": state.last_run_at,
@@ -43,7 +52,13 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError
                     "version": if state.head.is_empty() { None } else { Some(&state.head) },
                     "problem": state.last_problem,
                     "errors": state.last_errors,
-                })
+                    "storage": reading.to_string(),
+                    "readers": threads.readers,
+                });
+                if let Some(changes) = &state.last_changes {
+                    document["changes"] = changes::json(changes);
+                }
+                document
             })
             .collect();
         let destination = account.map(|account| account.destination.to_string());
@@ -56,10 +71,15 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError
         if sets.is_empty() {
             say!("no backup sets: say `backstore set add NAME FOLDER…`");
         }
-        for (set, state, age, late) in sets {
+        for (set, state, age, late, reading, threads) in sets {
             let when = age
                 .map_or_else(|| "never backed up".to_owned(), |age| format!("backed up {}", text::ago(age)));
             say!("{}  {when}{}", set.name, if late { "  TOO OLD" } else { "" });
+            if let Some(changes) = &state.last_changes {
+                say!("  last backup: {}", changes::text(changes));
+            }
+            let readers = text::plural(threads.readers as u64, "thread", "threads");
+            say!("  read by {readers}, from {reading}");
             if let Some(problem) = state.last_problem {
                 say!("  last attempt: {problem}");
             }

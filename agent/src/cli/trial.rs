@@ -235,8 +235,8 @@ impl Trial<'_> {
             return Ok(false);
         }
         say(summary(set, &report, false))?;
-        if report.bytes_stored > 0 && report.bytes_read > 0 {
-            let share = 100.0 * report.bytes_stored as f64 / report.bytes_read as f64;
+        if report.changes.bytes_stored > 0 && report.bytes_read > 0 {
+            let share = 100.0 * report.changes.bytes_stored as f64 / report.bytes_read as f64;
             say(format_args!("  compressed and sealed, that is {share:.0} % of what was read"))?;
         }
         Ok(true)

@@ -16,6 +16,7 @@ use backstore_protocol::ids::LineageId;
 use serde::{Deserialize, Serialize};
 
 use super::{Home, HomeError};
+use crate::backup::REREAD_DAYS;
 use crate::scan::{Exclusions, default_exclusions};
 
 /// The configuration as it is written.
@@ -27,6 +28,8 @@ pub struct Config {
     pub sets: Vec<SetConfig>,
     /// How objects are made and sent.
     pub upload: UploadConfig,
+    /// How files are looked at.
+    pub scan: ScanConfig,
 }
 
 /// A backup set as it is written.
@@ -59,6 +62,22 @@ pub struct SetConfig {
     pub no_default_exclusions: bool,
     /// IANA name of the time zone that its dates are shown in; that of the computer when the set was made.
     pub zone: String,
+}
+
+/// How files are looked at, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ScanConfig {
+    /// Files that seem unchanged are read again in so many days, some by every backup; 0 for never.
+    pub reread_days: u32,
+    /// Threads that read files; 0 for one on spinning disks and over networks, all elsewhere.
+    pub readers: usize,
+}
+
+impl Default for ScanConfig {
+    fn default() -> Self {
+        Self { reread_days: REREAD_DAYS, readers: 0 }
+    }
 }
 
 /// How objects are made and sent, as it is written.
@@ -152,6 +171,9 @@ impl Config {
         }
         if self.upload.verify_every == 0 || self.upload.workers > 256 {
             return malformed("upload.verify-every has to be at least 1, upload.workers at most 256");
+        }
+        if self.scan.readers > 256 {
+            return malformed("scan.readers has to be at most 256");
         }
         for (at, set) in self.sets.iter().enumerate() {
             set.check()?;

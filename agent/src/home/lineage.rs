@@ -1,6 +1,7 @@
 //! What is remembered of a set's lineage: its head as this device saw it last, and how the last backup ended.
 
 use backstore_protocol::ids::{LineageId, SnapshotId};
+use backstore_protocol::snapshot::Changes;
 use serde::{Deserialize, Serialize};
 
 use super::{Home, HomeError};
@@ -13,6 +14,8 @@ pub struct LineageState {
     pub head: String,
     /// Its sequence.
     pub sequence: u64,
+    /// When the scan began that last found nothing but what the head has, in nanoseconds since 1970; nothing if that was the head's own.
+    pub confirmed_ns: Option<i64>,
     /// When a backup was last complete or confirmed, by this computer's clock: milliseconds since 1970.
     pub last_success_at: Option<i64>,
     /// When a backup last began, likewise.
@@ -21,6 +24,8 @@ pub struct LineageState {
     pub last_problem: Option<String>,
     /// Files that could not be read whole the last time.
     pub last_errors: u64,
+    /// What the last backup that came to an end changed.
+    pub last_changes: Option<Changes>,
 }
 
 /// Reads and writes what is remembered.

@@ -1,10 +1,8 @@
 //! Every version of a backup set as one folder, served from its start to its end.
 //!
 //! [`serve`] mounts and returns when the folder answers; [`Serving::until_unmounted`] stays with it. `versions` decides what is shown and
-//! follows what is new, `folder` notices what other processes write to a vault in a folder, `record` remembers what is mounted, so
-//! that [`unmount`] can clear up after a process that was killed.
+//! follows what is new, `record` remembers what is mounted, so that [`unmount`] can clear up after a process that was killed.
 
-mod folder;
 mod record;
 mod versions;
 
@@ -16,12 +14,10 @@ use std::{fs, io, thread};
 use backstore_platform::machine::Machine;
 use backstore_vfs::host::{self, MountError, MountHandle, MountOptions, Unmounted};
 use backstore_vfs::model::Snapshots;
-use backstore_vfs::objects::ObjectReader;
 
 use crate::archive::{Archive, ArchiveError, ArchiveOptions};
-use crate::home::{AccountFile, Home, HomeError};
+use crate::home::{Home, HomeError};
 use crate::reading::{self, ReadingError};
-use folder::{FollowedFolder, Packs};
 use record::{Record, Records};
 use versions::Versions;
 
@@ -76,6 +72,9 @@ pub struct Serving {
 #[derive(Clone)]
 pub struct Stopper(Arc<MountHandle>);
 
+/// How long a server that is gone is tried: long enough for one that starts again, and short enough for whoever waits for a read.
+const SERVER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Mounts a set of this account's archive. The newest page of its versions is there at once, older ones come while it is used.
 ///
 /// # Errors
@@ -103,19 +102,8 @@ fn start(
     records: &Records,
     was_made: bool,
 ) -> Result<Serving, MountProblem> {
-    let options = ArchiveOptions::read();
-    // Looked at before opening, so that nothing is missed which comes in between.
-    let packs = folder_of(home)?.map(|path| Packs::of(&path));
-    let mut archive = Archive::open(home, machine, &options)?;
-    if let (Some(path), Some(packs)) = (&archive.folder, packs) {
-        let (home, machine, again) = (home.clone(), Arc::clone(machine), options.clone());
-        let open = move || Ok(Archive::open(&home, &machine, &again)?.source);
-        let followed = FollowedFolder::new(path, packs, Arc::clone(&archive.source), Box::new(open));
-        archive.source = Arc::new(followed);
-        archive.reader =
-            ObjectReader::new(Arc::clone(&archive.source), (*archive.keys).clone(), &options.reader)
-                .map_err(ArchiveError::Threads)?;
-    }
+    let options = ArchiveOptions { patience_max: SERVER_PATIENCE, ..ArchiveOptions::read() };
+    let archive = Archive::open(home, machine, &options)?;
     let summary = reading::Versions::choose(&archive, request.set.as_deref(), None, &[])?.lineage;
     let model = Snapshots::new(&archive.reader, host::this_user()).map_err(ArchiveError::Threads)?;
     let model = Arc::new(model);
@@ -145,12 +133,6 @@ fn start(
     );
     let record = records.add(&point, was_made, &text)?;
     Ok(Serving { handle, record, text })
-}
-
-/// The folder of the vault that this computer is enrolled with, if it is in one.
-fn folder_of(home: &Home) -> Result<Option<PathBuf>, HomeError> {
-    let Some(file) = AccountFile::load(home)? else { return Ok(None) };
-    Ok(file.destination.as_folder(home)?.map(|(path, ..)| path))
 }
 
 /// Makes the mount point if there is nothing; whether it did.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use backstore_platform::paths::{absolute, to_archive};
+use backstore_platform::paths::{absolute, root_to_name, to_archive};
 use backstore_protocol::path::ArchivePath;
 
 use super::RestoreError;
@@ -124,7 +124,9 @@ fn item(path: &ArchivePath, target: Option<&ArchivePath>, without: Vec<ArchivePa
 
 /// Names below the target's directory: a Unix root has none, a drive or share is a directory.
 fn names(path: &ArchivePath) -> Vec<Vec<u8>> {
-    path.components().filter(|component| *component != b"/").map(<[u8]>::to_vec).collect()
+    let mut components = path.components();
+    let root = components.next().filter(|root| *root != b"/").map(|root| root_to_name(root).into_owned());
+    root.into_iter().chain(components.map(<[u8]>::to_vec)).collect()
 }
 
 #[cfg(test)]

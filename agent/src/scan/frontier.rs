@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use backstore_platform::walk::{Directory, ListBuffer, Stat};
+use backstore_platform::walk::{DeviceId, Directory, ListBuffer, Stat};
 use backstore_protocol::path::ArchivePath;
 
 use super::list::Names;
@@ -19,7 +19,7 @@ use super::{Enter, Listing, Roots, ScanRules};
 pub struct Scanner {
     shared: Arc<Shared>,
     /// The rest of a large directory that is being consumed.
-    rest: Option<(Names, Stat)>,
+    rest: Option<(Names, DeviceId)>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -35,18 +35,19 @@ struct Shared {
 #[derive(Default)]
 struct State {
     /// Known directories that nobody lists yet, by joined path.
-    waiting: BTreeMap<Vec<u8>, Waiting>,
+    waiting: BTreeMap<Box<[u8]>, Waiting>,
     /// Directories being listed, or listed and not consumed.
-    begun: BTreeMap<Vec<u8>, Option<Done>>,
+    begun: BTreeMap<Box<[u8]>, Option<Done>>,
     /// Files in listings that are not consumed.
     files_ahead: usize,
     stopped: bool,
 }
 
+/// Of these there is one for each subdirectory of the directories on the way to the current one, so they are small.
 struct Waiting {
-    path: ArchivePath,
     parent: Parent,
-    stat: Stat,
+    /// The file system it is on.
+    device: DeviceId,
 }
 
 enum Parent {
@@ -59,7 +60,7 @@ enum Parent {
 struct Done {
     listing: Listing,
     /// Set if the directory is so large that it comes in parts.
-    rest: Option<(Names, Stat)>,
+    rest: Option<(Names, DeviceId)>,
 }
 
 /// Files listed ahead of the one who asks, at most, give or take a directory.
@@ -71,12 +72,12 @@ impl Scanner {
     /// Starts `threads` threads on the trees below these roots.
     pub fn start(roots: Roots, rules: ScanRules, threads: usize) -> Self {
         let waiting = roots.directories.into_iter().map(|(path, directory, stat)| {
-            (path.joined().to_vec(), Waiting { path, parent: Parent::Open(directory), stat })
+            (path.joined().into(), Waiting { parent: Parent::Open(directory), device: stat.device })
         });
         let begun = roots
             .implied
             .into_iter()
-            .map(|listing| (listing.path.joined().to_vec(), Some(Done { listing, rest: None })));
+            .map(|listing| (listing.path.joined().into(), Some(Done { listing, rest: None })));
         let state = State { waiting: waiting.collect(), begun: begun.collect(), ..State::default() };
         let shared = Arc::new(Shared {
             rules,
@@ -95,13 +96,13 @@ impl Scanner {
 
     /// The next directory, or the next part of one; nothing when all have been given.
     pub fn next_listing(&mut self) -> Option<Listing> {
-        if let Some((mut names, stat)) = self.rest.take() {
-            let listing = names.next_listing(&self.shared.rules, |child| self.shared.enter(child, &stat));
+        if let Some((mut names, device)) = self.rest.take() {
+            let listing = names.next_listing(&self.shared.rules, |child| self.shared.enter(child, device));
             let mut state = self.shared.lock();
             self.shared.add_children(&mut state, &listing);
             drop(state);
             if listing.more {
-                self.rest = Some((names, stat));
+                self.rest = Some((names, device));
             }
             return Some(listing);
         }
@@ -171,8 +172,11 @@ impl Shared {
         }
     }
 
-    fn list(&self, key: Vec<u8>, waiting: Waiting, buffer: &mut ListBuffer) {
-        let Waiting { path, parent, stat } = waiting;
+    fn list(&self, key: Box<[u8]>, waiting: Waiting, buffer: &mut ListBuffer) {
+        let Waiting { parent, device } = waiting;
+        let Ok(path) = ArchivePath::from_joined(&key) else {
+            unreachable!("only paths become known");
+        };
         let opened = match parent {
             Parent::Open(directory) => Ok(directory),
             Parent::In(parent) => parent.open_child(path.name()),
@@ -186,8 +190,8 @@ impl Shared {
             }
             Ok(directory) => {
                 let mut names = Names::read(path, directory, &self.rules, buffer);
-                let listing = names.next_listing(&self.rules, |child| self.enter(child, &stat));
-                let rest = listing.more.then_some((names, stat));
+                let listing = names.next_listing(&self.rules, |child| self.enter(child, device));
+                let rest = listing.more.then_some((names, device));
                 Done { listing, rest }
             }
         };
@@ -206,19 +210,19 @@ impl Shared {
         for file in listing.files.iter().filter(|file| file.enter == Enter::Yes) {
             // A path that is too long or too deep for an archive is reported by whoever consumes the listing.
             if let (Ok(path), Ok(stat)) = (listing.path.join(&file.name), &file.stat) {
-                let waiting = Waiting { parent: Parent::In(Arc::clone(directory)), stat: *stat, path };
-                state.waiting.insert(waiting.path.joined().to_vec(), waiting);
+                let waiting = Waiting { parent: Parent::In(Arc::clone(directory)), device: stat.device };
+                state.waiting.insert(path.joined().into(), waiting);
             }
         }
     }
 
-    fn enter(&self, child: &Stat, parent: &Stat) -> Enter {
+    fn enter(&self, child: &Stat, parent: DeviceId) -> Enter {
         let rules = &self.rules;
         if rules.never_enter.contains(&child.identity()) {
             Enter::Own
         } else if rules.pseudo.contains(&child.device) {
             Enter::Pseudo
-        } else if rules.one_file_system && child.device != parent.device {
+        } else if rules.one_file_system && child.device != parent {
             Enter::OtherFileSystem
         } else {
             Enter::Yes

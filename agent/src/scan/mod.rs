@@ -8,7 +8,11 @@ mod exclude;
 mod frontier;
 mod list;
 mod own;
+mod reading;
 mod roots;
+mod sort;
+#[cfg(all(test, unix))]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +23,9 @@ use backstore_protocol::path::ArchivePath;
 pub use exclude::{DEFAULT_EXCLUSIONS, ExcludeError, Exclusions, PathPattern, default_exclusions};
 pub use frontier::{Scanner, has_vanished};
 pub use own::{never_enter, pseudo_devices};
+pub use reading::Reading;
 pub use roots::{RootError, Roots, Top};
+pub use sort::{SORT_BYTES_MAX, SortRoom};
 
 /// What to scan, and what not.
 #[derive(Debug, Clone)]
@@ -38,6 +44,8 @@ pub struct ScanRules {
     pub never_enter: Vec<(DeviceId, u64)>,
     /// File systems made up by the kernel, by device; never entered either.
     pub pseudo: Vec<DeviceId>,
+    /// Where the names of large directories are sorted.
+    pub sort_room: SortRoom,
 }
 
 /// One directory with everything in it.

@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use backstore_platform::mounts::{Mount, MountTable};
 use backstore_platform::paths::{PathError, absolute, to_archive, to_native};
 use backstore_platform::walk::{Directory, Stat};
 use backstore_protocol::entry::Kind;
 use backstore_protocol::path::ArchivePath;
 
-use super::{Enter, Listed, Listing};
+use super::{Enter, Listed, Listing, ScanRules};
 
 /// Selected files and directories, opened.
 pub struct Roots {
@@ -52,6 +53,15 @@ pub enum RootError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A root is, or lies in, what is BackStore's own.
+    #[error(
+        "{} is BackStore's own: its vault, its cache or state, or a mount of it. A backup of it would grow for ever: leave it out of the set",
+        path.display()
+    )]
+    Own {
+        /// The root.
+        path: PathBuf,
     },
     /// A root cannot be named in an archive.
     #[error(transparent)]
@@ -97,6 +107,21 @@ impl Roots {
         }
         opened.paths = roots;
         Ok(opened)
+    }
+
+    /// Refuses roots in BackStore's own folders and mounts.
+    pub fn check_own(&self, rules: &ScanRules, table: &MountTable) -> Result<(), RootError> {
+        for root in &self.paths {
+            let native = to_native(root)?;
+            let is_own = |folder: &Path| {
+                let stat = Directory::open(folder).and_then(|folder| folder.full_stat_self());
+                stat.is_ok_and(|stat| rules.never_enter.contains(&stat.basic.identity()))
+            };
+            if native.ancestors().any(is_own) || table.of_path(&native).is_some_and(Mount::is_own) {
+                return Err(RootError::Own { path: native });
+            }
+        }
+        Ok(())
     }
 
     fn add_top(&mut self, path: ArchivePath, implied: bool) -> Result<(), RootError> {

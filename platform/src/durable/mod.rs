@@ -25,7 +25,7 @@ use windows as system;
 pub enum Durability {
     /// They survive a power cut.
     Full,
-    /// This system cannot tell: a new file may vanish with a power cut soon after it was made.
+    /// This system or file system cannot tell: soon after it was made or replaced, a file may vanish with a power cut or be the one before.
     NameNotSynced,
 }
 

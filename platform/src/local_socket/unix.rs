@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen};
 
 /// Takes connections.
 #[derive(Debug)]
@@ -34,8 +34,7 @@ impl Listener {
             Ok(()) | Err(_) => {}
         }
         let short = shorten(path)?;
-        let socket: OwnedFd =
-            socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let socket = socket()?;
         bind(&socket, &SocketAddrUnix::new(&short.path)?)?;
         // Nobody can connect before it listens.
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
@@ -70,6 +69,21 @@ impl io::Write for Stream {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
+}
+
+/// A socket that programs which are started do not get.
+#[cfg(not(target_os = "macos"))]
+fn socket() -> io::Result<OwnedFd> {
+    use rustix::net::{SocketFlags, socket_with};
+    Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+}
+
+/// A socket that programs which are started do not get; one that another thread starts in between does.
+#[cfg(target_os = "macos")]
+fn socket() -> io::Result<OwnedFd> {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(socket)
 }
 
 /// Where the path is too long, it is taken from its folder, opened. Works where open files have names in `/proc` or `/dev/fd`.

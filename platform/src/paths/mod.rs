@@ -24,9 +24,11 @@ use backstore_protocol::path::ArchivePath;
 pub use directories::{Directories, HOME_VARIABLE, NoHome};
 pub use printable::{Printable, from_printable};
 #[cfg(unix)]
-pub use unix::{name_to_archive, name_to_native, text_to_native, to_archive, to_native};
+pub use unix::{name_to_archive, name_to_native, root, root_to_name, text_to_native, to_archive, to_native};
 #[cfg(windows)]
-pub use windows::{name_to_archive, name_to_native, text_to_native, to_archive, to_native};
+pub use windows::{
+    name_to_archive, name_to_native, root, root_to_name, text_to_native, to_archive, to_native,
+};
 
 /// Why a path has no counterpart.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -57,6 +57,16 @@ pub fn name_to_native(name: &[u8]) -> Result<Cow<'_, OsStr>, PathError> {
     }
 }
 
+/// The directory that all paths begin at, where there is one.
+pub fn root() -> Option<&'static Path> {
+    Some(Path::new("/"))
+}
+
+/// A name for the directory that stands for an archived drive or share, in the archive's form.
+pub fn root_to_name(root: &[u8]) -> Cow<'_, [u8]> {
+    Cow::Borrowed(root)
+}
+
 /// Any archived text as this system's, to be matched against patterns: exact.
 pub fn text_to_native(text: &[u8]) -> Cow<'_, OsStr> {
     Cow::Borrowed(OsStr::from_bytes(text))

@@ -40,6 +40,16 @@ pub fn name_to_native(name: &[u8]) -> Result<Cow<'_, OsStr>, PathError> {
     wide(name).map(Cow::Owned)
 }
 
+/// The directory that all paths begin at: there is none, but drives and shares.
+pub fn root() -> Option<&'static Path> {
+    None
+}
+
+/// A name for the directory that stands for an archived drive or share, in the archive's form: neither is a name here.
+pub fn root_to_name(root: &[u8]) -> Cow<'_, [u8]> {
+    Cow::Owned(windows_form::root_to_name(root))
+}
+
 /// Any archived text as this system's, to be matched against patterns; what is not UTF-8 becomes replacement characters.
 pub fn text_to_native(text: &[u8]) -> Cow<'_, OsStr> {
     match String::from_utf8_lossy(text) {

@@ -96,6 +96,12 @@ pub(super) fn is_native_name(name: &[u8]) -> bool {
             .any(|byte| matches!(byte, 0..=31 | b'\\' | b':' | b'*' | b'?' | b'"' | b'<' | b'>' | b'|'))
 }
 
+/// `C:` as `C`, `UNC\server\share` as `server-share`.
+pub(super) fn root_to_name(root: &[u8]) -> Vec<u8> {
+    let name = root.strip_prefix(br"UNC\").or(root.strip_suffix(b":")).unwrap_or(root);
+    name.iter().map(|byte| if *byte == b'\\' { b'-' } else { *byte }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
@@ -157,6 +163,14 @@ mod tests {
             assert!(is_native_name(name), "{name:?}");
         }
         assert_eq!(to_native(&ArchivePath::unix_root()), None);
+    }
+
+    #[test]
+    fn roots_have_names() {
+        for (root, name) in [(&b"C:"[..], &b"C"[..]), (br"UNC\nas\data", b"nas-data")] {
+            assert_eq!(root_to_name(root), name);
+            assert!(is_native_name(name));
+        }
     }
 
     proptest! {

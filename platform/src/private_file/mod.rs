@@ -20,15 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use zeroize::Zeroizing;
 
-/// What of a write survives loss of power.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum Durability {
-    /// All of it.
-    Full,
-    /// The content, but perhaps still under the old name's content: this system or file system cannot sync a folder.
-    NameNotSynced,
-}
+pub use crate::durable::Durability;
 
 /// Who may read a secret file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +130,16 @@ pub fn make_private_directory(path: &Path) -> Result<(), PrivateFileError> {
     })
 }
 
+/// A new file to write and read that has no name, or loses it when it is closed: for what does not fit in memory. Its owner alone may
+/// read it, where the system has permissions.
+pub fn scratch_file(folder: &Path) -> Result<File, PrivateFileError> {
+    make_private_directory(folder)?;
+    let failed =
+        |source| PrivateFileError::File { action: "make a file in", path: folder.to_owned(), source };
+    let (file, _) = create_numbered(&folder.join("scratch"), host::create_scratch).map_err(failed)?;
+    Ok(file)
+}
+
 /// Replaces, or makes, an ordinary small file. Its folder has to exist.
 pub fn replace(path: &Path, content: &[u8]) -> Result<Durability, PrivateFileError> {
     put(path, content, Access::Usual)
@@ -165,8 +167,13 @@ fn put(path: &Path, content: &[u8], access: Access) -> Result<Durability, Privat
     host::sync_folder_of(path).map_err(failed("sync the folder of"))
 }
 
-/// A new file beside `path`, under a name that no other call uses.
+/// A new file beside `path`.
 fn create_beside(path: &Path, access: Access) -> io::Result<(File, PathBuf)> {
+    create_numbered(path, |temporary| host::create_new(temporary, access == Access::Owner))
+}
+
+/// Has a new file made beside `path`, under a name that no other call uses.
+fn create_numbered(path: &Path, make: impl Fn(&Path) -> io::Result<File>) -> io::Result<(File, PathBuf)> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     loop {
@@ -174,7 +181,7 @@ fn create_beside(path: &Path, access: Access) -> io::Result<(File, PathBuf)> {
         temporary.push(name);
         temporary.push(format!(".{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
         let temporary = path.with_file_name(temporary);
-        match host::create_new(&temporary, access == Access::Owner) {
+        match make(&temporary) {
             Ok(file) => return Ok((file, temporary)),
             // Left by a process that had the same number: the next name is free.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -120,3 +120,20 @@ fn many_writers_never_mix() {
     assert!(content.len() == 10_000 && content.iter().all(|byte| *byte == content[0]));
     assert_eq!(names(&path), ["state"]);
 }
+
+#[test]
+fn a_scratch_file_has_no_name() {
+    use std::io::{Read, Seek};
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let mut file = scratch_file(&cache).unwrap();
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+    assert_eq!(fs::read_dir(&cache).unwrap().count(), 0);
+    file.write_all(b"names").unwrap();
+    file.rewind().unwrap();
+    let mut read = String::new();
+    file.read_to_string(&mut read).unwrap();
+    assert_eq!(read, "names");
+    fs::write(folder.path().join("file"), "").unwrap();
+    assert!(matches!(scratch_file(&folder.path().join("file")), Err(PrivateFileError::File { .. })));
+}

@@ -22,6 +22,12 @@ pub(super) fn create_new(path: &Path, _is_private: bool) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 
+pub(super) fn create_scratch(path: &Path) -> io::Result<File> {
+    const DELETE_ON_CLOSE: u32 = 0x0400_0000;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).share_mode(0).custom_flags(DELETE_ON_CLOSE).open(path)
+}
+
 pub(super) fn make_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).create(path)
 }

@@ -81,7 +81,13 @@ impl Directory {
         Ok(name_to_archive(fs::read_link(self.child(name)?)?.as_os_str()).into_owned())
     }
 
-    fn child(&self, name: &[u8]) -> io::Result<PathBuf> {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of `name` in it.
+    pub(crate) fn child(&self, name: &[u8]) -> io::Result<PathBuf> {
         let native = name_to_native(component(name)?)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         Ok(self.path.join(native))

@@ -1,7 +1,7 @@
 //! A server as a [`Destination`]: blocking calls from any thread, one runtime thread that drives the connection.
 //!
 //! The connection is made when it is first needed and again when it was lost, with growing pauses, until the caller's patience
-//! ends. Whatever was asked is idempotent and simply asked again.
+//! ends. Whatever was asked is idempotent and simply asked again. While a server is known to be down, calls fail soon: see `outage`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::connect::Connecting;
 use super::link::{QuicLink, QuicStream};
+use super::outage::{Advice, Outage};
 use super::session::QuicSession;
 use crate::ids::{LineageId, ObjectId, SnapshotId};
 use crate::limits::{LOG_ENTRIES_MAX, SNAPSHOTS_PAGE_MAX};
@@ -34,7 +35,7 @@ pub struct ClientOptions {
     pub connecting: Connecting,
     /// Version of the agent, for the server's log.
     pub agent_version: String,
-    /// How long to try while the server cannot be reached.
+    /// How long to try when the server cannot be reached. Once that was in vain each call tries once, until there is a connection again.
     pub patience: Duration,
 }
 
@@ -85,8 +86,15 @@ pub(super) fn block_on<T: Send + 'static>(
 pub(super) struct Inner {
     pub(super) options: ClientOptions,
     pub(super) handle: Handle,
-    live: Mutex<Option<Arc<Live>>>,
+    slot: Mutex<Slot>,
     connections: AtomicU64,
+}
+
+/// The connection or why there is none.
+#[derive(Default)]
+struct Slot {
+    live: Option<Arc<Live>>,
+    outage: Option<Outage>,
 }
 
 /// A connection in use.
@@ -111,19 +119,38 @@ impl Inner {
 
     /// The connection, made again if it was lost.
     pub(super) async fn live(&self) -> Result<Arc<Live>, StoreError> {
-        let mut slot = self.live.lock().await;
-        if let Some(live) = slot.as_ref().filter(|live| live.link.0.0.close_reason().is_none()) {
+        let asked_at = Instant::now();
+        let mut slot = self.slot.lock().await;
+        if let Some(live) = slot.live.as_ref().filter(|live| live.link.0.0.close_reason().is_none()) {
             return Ok(Arc::clone(live));
         }
-        let deadline = Instant::now() + self.options.patience;
+        let patience = match Outage::advice(slot.outage.as_ref(), asked_at, Instant::now()) {
+            Advice::Try => self.options.patience,
+            Advice::TryOnce => Duration::ZERO,
+            Advice::Fail => {
+                let detail = slot.outage.as_ref().map_or_else(String::new, |outage| outage.detail.clone());
+                return Err(StoreError::Unreachable { server: self.server(), detail });
+            }
+        };
+        let connected = self.connect_within(patience).await;
+        match &connected {
+            Ok(live) => *slot = Slot { live: Some(Arc::clone(live)), outage: None },
+            Err(StoreError::Unreachable { detail, .. }) => {
+                slot.outage = Some(Outage { since: Instant::now(), detail: detail.clone() });
+            }
+            // The server was reached: whatever it said it may say otherwise the next time.
+            Err(_) => slot.outage = None,
+        }
+        connected
+    }
+
+    /// Tries until there is a connection or `patience` has ended; once at least.
+    async fn connect_within(&self, patience: Duration) -> Result<Arc<Live>, StoreError> {
+        let deadline = Instant::now() + patience;
         let mut delay = RETRY_DELAY_MIN;
         loop {
             match self.connect().await {
-                Ok(live) => {
-                    let live = Arc::new(live);
-                    *slot = Some(Arc::clone(&live));
-                    return Ok(live);
-                }
+                Ok(live) => return Ok(Arc::new(live)),
                 Err(error)
                     if error.recovery() == crate::store::Recovery::TryLater
                         && Instant::now() + delay < deadline =>
@@ -200,7 +227,7 @@ impl QuicDestination {
         let inner = Inner {
             options,
             handle: runtime.handle.clone(),
-            live: Mutex::new(None),
+            slot: Mutex::default(),
             connections: AtomicU64::new(0),
         };
         Ok(Self { inner: Arc::new(inner), _runtime: runtime })

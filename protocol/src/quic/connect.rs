@@ -12,7 +12,7 @@ use super::link::QuicLink;
 use super::tls::{Found, Identity, client_config, fingerprint};
 use super::transport::{endpoint_config, fit_windows, socket, transport};
 use crate::ids::Fingerprint;
-use crate::store::StoreError;
+use crate::store::{Refusal, StoreError};
 use crate::wire::PORT;
 
 /// Where a server is.
@@ -73,7 +73,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 impl Connecting {
     /// Connects once, trying each of the server's addresses.
-    pub(super) async fn connect(&self) -> Result<QuicLink, StoreError> {
+    pub async fn connect(&self) -> Result<QuicLink, StoreError> {
         let unreachable =
             |detail: String| StoreError::Unreachable { server: self.server.to_string(), detail };
         let addresses = tokio::net::lookup_host((self.server.host.as_str(), self.server.port)).await;
@@ -112,6 +112,9 @@ impl Connecting {
                 fit_windows(&connection);
                 Ok(QuicLink(connection))
             }
+            Ok(Err(error)) if is_another_protocol(&error) => {
+                Err(StoreError::Refused { reason: Refusal::Unsupported, detail: self.server.to_string() })
+            }
             Ok(Err(error)) => {
                 Err(self.wrong_fingerprint(&found).unwrap_or_else(|| unreachable(error.to_string())))
             }
@@ -130,6 +133,26 @@ impl Connecting {
             expected: fingerprint_text(&self.fingerprint),
             found: fingerprint_text(&found),
         })
+    }
+}
+
+/// Whether a handshake failed because the server does not speak this protocol.
+fn is_another_protocol(error: &quinn::ConnectionError) -> bool {
+    /// The TLS alert `no_application_protocol`.
+    const NO_APPLICATION_PROTOCOL: u8 = 120;
+    match error {
+        quinn::ConnectionError::ConnectionClosed(closed) => {
+            closed.error_code == quinn::TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL)
+        }
+        quinn::ConnectionError::TransportError(error) => {
+            error.code == quinn::TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL)
+        }
+        quinn::ConnectionError::VersionMismatch => true,
+        quinn::ConnectionError::ApplicationClosed(_)
+        | quinn::ConnectionError::Reset
+        | quinn::ConnectionError::TimedOut
+        | quinn::ConnectionError::LocallyClosed
+        | quinn::ConnectionError::CidsExhausted => false,
     }
 }
 

@@ -8,7 +8,10 @@ mod connect;
 mod enrol;
 mod link;
 mod listener;
+mod outage;
 mod session;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod transport;
 

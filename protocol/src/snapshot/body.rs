@@ -32,6 +32,8 @@ pub struct Body {
     pub tags: Vec<String>,
     /// What the scan found.
     pub totals: Totals,
+    /// How it differs from its parent.
+    pub changes: Changes,
     /// The first files that could not be read whole.
     #[serde(deserialize_with = "list_max::<_, _, BODY_ERRORS_MAX>")]
     pub errors: Vec<FileError>,
@@ -68,6 +70,41 @@ pub struct Totals {
     pub errors: u64,
     /// Files left out by exclusions.
     pub excluded: u64,
+}
+
+/// How a snapshot differs from its parent; all of it is new if it has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Changes {
+    /// Paths that the parent has not got.
+    pub new: Counts,
+    /// Paths of the parent that are not what they were: PROTOCOL.md section 8 says what counts.
+    pub changed: Counts,
+    /// Paths of the parent that are no longer there.
+    pub removed: Counts,
+    /// Sizes of the files that are new, of another kind or of other content.
+    pub bytes: u64,
+    /// Plain bytes of the data objects that were sent because they were not stored yet.
+    pub bytes_new: u64,
+    /// Sealed bytes of all objects that were sent, nodes included and the body not.
+    pub bytes_stored: u64,
+}
+
+/// Entries by what they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Regular files.
+    pub files: u64,
+    /// Directories, implied ones included.
+    pub directories: u64,
+    /// Everything else.
+    pub others: u64,
+}
+
+impl Counts {
+    /// Entries of any kind.
+    pub const fn all(&self) -> u64 {
+        self.files.saturating_add(self.directories).saturating_add(self.others)
+    }
 }
 
 /// A file that is not as it should be.
@@ -124,6 +161,7 @@ mod tests {
             chunker: ChunkerConfig::default(),
             tags: vec![text(); tags],
             totals: Totals::default(),
+            changes: Changes::default(),
             errors: vec![FileError { key: vec![0], what: text() }; errors],
             cursor: None,
             scan_started_ns: 0,

@@ -3,5 +3,5 @@
 mod body;
 mod header;
 
-pub use body::{Body, Cursor, FileError, Mount, Totals};
+pub use body::{Body, Changes, Counts, Cursor, FileError, Mount, Totals};
 pub use header::{Header, HeaderError, SeenHead};

@@ -4,7 +4,9 @@ use backstore_protocol::chunker::ChunkerConfig;
 use backstore_protocol::ids::{DeviceId, DomainId, LineageId, LogHash, ObjectId, SnapshotId};
 use backstore_protocol::path::ArchivePath;
 use backstore_protocol::seal_box::SigningKey;
-use backstore_protocol::snapshot::{Body, Cursor, FileError, Header, Mount, SeenHead, Totals};
+use backstore_protocol::snapshot::{
+    Body, Changes, Counts, Cursor, FileError, Header, Mount, SeenHead, Totals,
+};
 use backstore_protocol::tree::Root;
 
 use crate::fixtures::{noise, noise_array};
@@ -97,6 +99,7 @@ fn bodies() -> Vec<Sample> {
         chunker: ChunkerConfig::default(),
         tags: Vec::new(),
         totals: Totals::default(),
+        changes: Changes::default(),
         errors: Vec::new(),
         cursor: None,
         scan_started_ns: 1_795_000_000_000_000_000,
@@ -108,6 +111,14 @@ fn bodies() -> Vec<Sample> {
         chunker: ChunkerConfig::FastCdcKeyed { min: 64, average: 256, max: 1024 },
         tags: vec!["before-upgrade".to_owned(), "日本".to_owned()],
         totals: Totals { files: 300_000, directories: 2, others: 3, bytes: u64::MAX, errors: 1, excluded: 7 },
+        changes: Changes {
+            new: Counts { files: 1, directories: 2, others: 3 },
+            changed: Counts { files: 400, directories: 5, others: 6 },
+            removed: Counts { files: 7, directories: u64::MAX, others: 8 },
+            bytes: 70_000,
+            bytes_new: u64::MAX,
+            bytes_stored: 9,
+        },
         errors: vec![FileError { key: b"/\0\0a".to_vec(), what: "permission denied".to_owned() }],
         cursor: Some(Cursor { key: b"/\0\0b".to_vec() }),
         scan_started_ns: i64::MIN,

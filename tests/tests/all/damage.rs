@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use backstore_tests::computer::Computer;
+use backstore_tests::computer::{Computer, Ran};
 use backstore_tests::server::Server;
 use backstore_tests::{World, files_below, tree};
 
@@ -104,6 +104,38 @@ fn a_pack_that_is_gone() {
     assert!(archived.unreadable() > 0);
     archived.server.administer(&["check"]).ends(3);
     archived.heals();
+}
+
+/// Zeros all tables of the index of a running server, whose new rows are in memory until a repair writes them.
+fn zero_tables(archived: &Archived) {
+    archived.server.administer(&["check", "--repair"]).ends(0);
+    let mut count = 0;
+    for path in files_below(&archived.server.vault.join("index")) {
+        if path.components().any(|part| part.as_os_str() == "tables") {
+            fs::write(&path, vec![0; fs::metadata(&path).unwrap().len() as usize]).unwrap();
+            count += 1;
+        }
+    }
+    assert!(count > 0, "there are no tables");
+}
+
+#[test]
+fn an_index_that_is_damaged_while_it_is_served() {
+    let mut archived = Archived::new();
+    zero_tables(&archived);
+    // The server makes it anew, and the agent tries again until it has.
+    archived.heals();
+    archived.server.administer(&["check"]).ends(0);
+    // So soon again is too often.
+    zero_tables(&archived);
+    tree::write(&archived.world.path("data/again"), b"again");
+    let agent = archived.computer.command(["backup", "--json"]).spawn().unwrap();
+    assert_eq!(archived.server.ended(), 12);
+    archived.server.restart();
+    Ran::of(agent).ends(0);
+    assert_eq!(archived.unreadable(), 0);
+    archived.server.administer(&["check"]).ends(0);
+    assert_eq!(archived.server.stop(), 0);
 }
 
 #[test]

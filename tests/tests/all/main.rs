@@ -6,8 +6,11 @@ mod damage;
 mod invitation;
 mod kills;
 mod mount;
+mod mount_by_user;
 mod round_trip;
 mod sources;
+mod surroundings;
+mod wire;
 
 use backstore_tests::Programs;
 

@@ -3,16 +3,25 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use backstore_tests::computer::Computer;
+use backstore_tests::server::Server;
 use backstore_tests::{World, files_below, skipped, tree};
 
 use crate::PROGRAMS;
 
+fn has_fuse(test: &str) -> bool {
+    let opened = File::options().read(true).write(true).open("/dev/fuse");
+    if let Err(error) = &opened {
+        skipped(test, &format!("/dev/fuse: {error}"));
+    }
+    opened.is_ok()
+}
+
 /// A computer whose set was backed up once, and a folder to mount at that is not there yet.
 fn backed_up(test: &str) -> Option<(World, Computer, PathBuf)> {
-    if let Err(error) = File::options().read(true).write(true).open("/dev/fuse") {
-        skipped(test, &format!("/dev/fuse: {error}"));
+    if !has_fuse(test) {
         return None;
     }
     let world = World::new(PROGRAMS);
@@ -51,6 +60,18 @@ fn equals(version: &Path, data: &Path) {
     }
 }
 
+/// Waits for what comes by itself, but not for ever.
+#[track_caller]
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    /// Far longer than anything takes: only a fault needs it.
+    const PATIENCE: Duration = Duration::from_secs(120);
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::yield_now();
+    }
+}
+
 fn mount(computer: &Computer, point: &Path) {
     computer.run([Path::new("mount"), point]).says(0, &["mounted at", "set docs", "backstore umount"]);
 }
@@ -71,9 +92,7 @@ fn a_mount_shows_every_version_and_new_ones_come_by_themselves() {
     computer.run([Path::new("mount"), &point]).says(11, &["already"]);
     fs::write(world.path("data").join("new"), b"new").unwrap();
     computer.backup();
-    while versions(&point).len() < 2 {
-        std::thread::yield_now();
-    }
+    until("the new version", || versions(&point).len() == 2);
     equals(&versions(&point)[1], &world.path("data"));
     assert!(!versions(&point)[0].join(world.path("data").strip_prefix("/").unwrap()).join("new").exists());
     computer.run([Path::new("umount"), &point]).says(0, &["unmounted"]);
@@ -104,9 +123,7 @@ fn a_killed_mount_is_mounted_again_or_cleared_away() {
     let kill = || {
         let pid = server_of(&computer);
         assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
-        while fs::read_dir(&point).is_ok() {
-            std::thread::yield_now();
-        }
+        until("the end of the mount", || fs::read_dir(&point).is_err());
     };
     mount(&computer, &point);
     kill();
@@ -125,8 +142,43 @@ fn what_cannot_be_mounted_leaves_nothing() {
         .run(["mount".as_ref(), "--set".as_ref(), "photos".as_ref(), point.as_os_str()])
         .says(10, &["photos"]);
     assert!(!point.exists());
-    computer.run([Path::new("mount"), &world.path("data")]).says(1, &["not empty"]);
-    computer.run([Path::new("mount"), &world.path("no/such/folder")]).says(1, &["no/such/folder"]);
+    computer.run([Path::new("mount"), &world.path("data")]).says(1, &["not empty", "name an empty folder"]);
+    let nowhere = world.path("no/such/folder");
+    computer.run([Path::new("mount"), &nowhere]).says(1, &["no/such/folder", "the folder above"]);
+    computer.run([Path::new("umount"), &nowhere]).says(1, &["no BackStore archive", "fuse.backstore"]);
     let other = Computer::new(&world, "other");
     other.run([Path::new("mount"), &point]).says(10, &["belongs to no account"]);
+}
+
+#[test]
+fn while_the_server_is_down_reads_fail_and_then_work_again() {
+    let test = "while_the_server_is_down_reads_fail_and_then_work_again";
+    if !has_fuse(test) {
+        return;
+    }
+    let world = World::new(PROGRAMS);
+    let mut server = Server::start(&world, "vault");
+    let computer = Computer::new(&world, "home");
+    computer.run(["login", &server.invite("alice")]).ends(0);
+    let names = ["a", "b", "c"].map(|name| world.folder("data").join(name));
+    for (seed, name) in (1..).zip(&names) {
+        tree::write(name, &tree::noise(seed, 3 << 20));
+    }
+    computer.add_set("docs", &world.path("data"));
+    computer.backup();
+    let point = world.path("mounted");
+    mount(&computer, &point);
+    let shown = names.each_ref().map(|name| point.join("latest").join(name.strip_prefix("/").unwrap()));
+    server.stop();
+    for file in &shown {
+        assert_eq!(fs::read(file).unwrap_err().raw_os_error(), Some(5), "EIO");
+    }
+    // What is listed before anything is read needs no server.
+    assert_eq!(versions(&point).len(), 1);
+    server.restart();
+    for (file, original) in shown.iter().zip(&names) {
+        until("the file once its server is back", || fs::read(file).is_ok());
+        assert!(fs::read(file).unwrap() == fs::read(original).unwrap(), "{file:?}");
+    }
+    computer.run([Path::new("umount"), &point]).ends(0);
 }

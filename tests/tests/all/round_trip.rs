@@ -100,7 +100,7 @@ fn a_hundred_thousand_files_in_one_directory() {
     assert_eq!(report["files"], 100_000);
     assert_eq!(computer.backup()["unchanged"], true);
     fs::remove_file(data.join("77777")).unwrap();
-    assert_eq!(computer.backup()["removed"], 1);
+    assert_eq!(computer.backup()["files_removed"], 1);
     let restored = restore(&computer, &data, &world.path("restored"));
     assert_eq!(tree::describe(&restored), tree::describe(&data));
 }

@@ -77,7 +77,7 @@ impl Client {
 
     /// Its account in the vault: the only objects it can reach.
     pub fn account(&self, service: &Service) -> Result<Account, Refused> {
-        Ok(service.vault.account(self.device()?.number))
+        Ok(service.vault().account(self.device()?.number))
     }
 }
 
@@ -147,7 +147,7 @@ async fn greet<S: Stream>(
         features: FEATURES & hello.features,
         limits: WireLimits::default(),
         server_time: service.machine.now_ms(),
-        vault: service.vault.id(),
+        vault: service.vault().id(),
         account: device
             .filter(|device| !device.is_revoked)
             .map(|device| WireAccount { account: device.account, device: device.device }),

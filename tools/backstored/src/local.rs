@@ -10,7 +10,7 @@ use backstore_platform::machine::Machine;
 use backstore_protocol::base32;
 use backstore_protocol::ids::InviteToken;
 use backstore_vault::registry::{INVITATION_MS, Registry, RegistryError};
-use backstore_vault::{Recovery, Vault};
+use backstore_vault::{Recovery, Vault, VaultError};
 use serde::{Deserialize, Serialize};
 
 use crate::checking::{self, CheckLine, Step};
@@ -111,15 +111,21 @@ pub fn answer(
             .map_err(RegistryError::Vault),
     };
     done.unwrap_or_else(|error| {
-        let needs_restart =
-            matches!(&error, RegistryError::Vault(error) if error.recovery() == Recovery::Reopen);
-        let hint = if needs_restart { "; restart the server, and it reads everything anew" } else { "" };
+        let hint = match &error {
+            RegistryError::Vault(VaultError::Index { .. } | VaultError::Closed) => {
+                "; a running server makes it anew by itself: try again in a while"
+            }
+            RegistryError::Vault(error) if error.recovery() == Recovery::Reopen => {
+                "; restart the server, and it reads everything anew"
+            }
+            _ => "",
+        };
         Response::Failed { message: format!("{error}{hint}") }
     })
 }
 
 fn invite(
-    registry: &Registry<'_>,
+    registry: &Registry,
     machine: &dyn Machine,
     name: &str,
     valid_ms: i64,
@@ -132,11 +138,7 @@ fn invite(
     Ok(Response::Invited { token: base32::encode(&token) })
 }
 
-fn accounts(
-    vault: &Vault,
-    registry: &Registry<'_>,
-    machine: &dyn Machine,
-) -> Result<Response, RegistryError> {
+fn accounts(vault: &Vault, registry: &Registry, machine: &dyn Machine) -> Result<Response, RegistryError> {
     let mut lines = Vec::new();
     for info in registry.accounts(machine.now_ms())? {
         let account = vault.account(info.number);
@@ -193,7 +195,7 @@ fn answer_logged(service: &Service, mut stream: Stream) {
 fn answer_one(service: &Service, stream: &mut Stream) -> io::Result<()> {
     let request: Request = receive(&mut BufReader::new(&mut *stream))?;
     tracing::info!(?request, "local request");
-    let response = answer(&service.vault, &*service.machine, request, |step| {
+    let response = answer(&service.vault(), &*service.machine, request, |step| {
         // Nobody reads on for a command that is gone.
         match send(stream, &Response::Progress { step }) {
             Ok(()) => ControlFlow::Continue(()),

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backstore_protocol::ids::SigningPublicKey;
@@ -12,6 +12,7 @@ use backstore_protocol::quic::{Incoming, Listener, ListenerOptions};
 use tokio::runtime::Builder;
 
 use crate::connection::{Client, serve_stream};
+use crate::healing::{self, GaveUp};
 use crate::identity;
 use crate::local;
 use crate::service::Service;
@@ -32,19 +33,38 @@ const STRANGER_STREAMS_MAX: usize = 1;
 /// How long requests may go on once the server is to stop.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How serving ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Somebody wanted it.
+    Stopped,
+    /// The server cannot go on.
+    GaveUp(GaveUp),
+}
+
 /// Serves until SIGTERM or Ctrl-C. Prints `listening on ADDR` when it is ready.
+///
+/// # Errors
+///
+/// When the network, a thread or the terminal cannot be had.
 pub fn serve(
     service: Arc<Service>,
     dir: &Path,
     key: &backstore_protocol::quic::Identity,
     options: &ServeOptions,
-) -> io::Result<()> {
+) -> io::Result<Ended> {
     // Packets are taken in and sealed on one thread; requests run on others, so that neither waits for the other.
     let runtime =
         Builder::new_multi_thread().worker_threads(2).max_blocking_threads(64).enable_all().build()?;
     let stopped = Arc::new(tokio::sync::Notify::new());
     let on_interrupt = Arc::clone(&stopped);
     let _interrupts = backstore_platform::process::Interrupts::watch(move |_| on_interrupt.notify_one())?;
+    let gave_up = Arc::new(Mutex::new(None));
+    let (reason, on_failure) = (Arc::clone(&gave_up), Arc::clone(&stopped));
+    healing::start(&service, move |why| {
+        *reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        on_failure.notify_one();
+    })?;
     runtime.block_on(async {
         let listener = Listener::bind(options.listen, key, ListenerOptions {
             connections_max: options.connections_max,
@@ -54,7 +74,7 @@ pub fn serve(
         let mut out = io::stdout();
         writeln!(out, "listening on {}", listener.local_address()?)?;
         out.flush()?;
-        tracing::info!(address = %listener.local_address()?, vault = %service.vault.id(), "listening");
+        tracing::info!(address = %listener.local_address()?, vault = %service.vault().id(), "listening");
         let devices = Arc::new(Devices::default());
         loop {
             tokio::select! {
@@ -73,16 +93,17 @@ pub fn serve(
         Ok::<(), io::Error>(())
     })?;
     runtime.shutdown_timeout(DRAIN);
-    Ok(())
+    let gave_up = gave_up.lock().unwrap_or_else(PoisonError::into_inner).take();
+    Ok(gave_up.map_or(Ended::Stopped, Ended::GaveUp))
 }
 
 /// Connections by key.
 #[derive(Default)]
-struct Devices(std::sync::Mutex<std::collections::HashMap<SigningPublicKey, usize>>);
+struct Devices(Mutex<std::collections::HashMap<SigningPublicKey, usize>>);
 
 impl Devices {
-    fn lock(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<SigningPublicKey, usize>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, std::collections::HashMap<SigningPublicKey, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enter(self: &Arc<Self>, key: SigningPublicKey, limit: usize) -> Option<Connected> {

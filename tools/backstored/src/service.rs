@@ -1,7 +1,7 @@
 //! What all connections share: the vault, its registry, and limits.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use backstore_platform::machine::Machine;
 use backstore_protocol::wire::ErrorCode;
@@ -11,8 +11,10 @@ use tokio::sync::{Semaphore, watch};
 
 /// The server's state.
 pub struct Service {
-    /// The vault.
-    pub vault: Vault,
+    /// The vault; another one after its index was made anew.
+    vault: RwLock<Arc<Vault>>,
+    /// Held while that happens, and for good once the server stops.
+    is_stopping: Mutex<bool>,
     /// Time and randomness.
     pub machine: Arc<dyn Machine>,
     /// Memory for what is on its way between network and vault.
@@ -59,7 +61,8 @@ impl Service {
     /// A server over an open vault.
     pub fn new(vault: Vault, machine: Arc<dyn Machine>, budget_bytes: usize) -> Self {
         Self {
-            vault,
+            vault: RwLock::new(Arc::new(vault)),
+            is_stopping: Mutex::new(false),
             machine,
             budget: Budget::new(budget_bytes),
             changes: Mutex::default(),
@@ -67,9 +70,39 @@ impl Service {
         }
     }
 
+    /// The vault as it is now. What was opened before the index was made anew is closed; whoever meets that asks the client to try again.
+    pub fn vault(&self) -> Arc<Vault> {
+        Arc::clone(&self.vault.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Closes the vault, makes its index anew and goes on with it; not if the server is stopping.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vault::open`]; the vault stays closed then.
+    pub fn open_again(&self) -> Result<bool, VaultError> {
+        let is_stopping = self.is_stopping.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_stopping {
+            return Ok(false);
+        }
+        let opened = self.vault().open_again()?;
+        *self.vault.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
+        Ok(true)
+    }
+
+    /// Closes the vault for good; requests that still run are told so.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vault::close`].
+    pub fn close(&self) -> Result<(), VaultError> {
+        *self.is_stopping.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.vault().shut()
+    }
+
     /// Who may use the vault.
-    pub fn registry(&self) -> Registry<'_> {
-        Registry::new(&self.vault)
+    pub fn registry(&self) -> Registry {
+        Registry::new(&self.vault())
     }
 
     /// Tells who watches an account that something was committed.
@@ -154,6 +187,9 @@ impl From<VaultError> for Refused {
             VaultError::Full => (ErrorCode::StorageFull, Vec::new()),
             VaultError::Fenced { .. } => (ErrorCode::Fenced, Vec::new()),
             VaultError::LogMoved { .. } => (ErrorCode::Busy, Vec::new()),
+            // The index is made anew, or the server stops: whoever comes again finds a vault, and what was durable in it.
+            VaultError::Index { .. } | VaultError::Closed => return Self::new(ErrorCode::Busy),
+            VaultError::Failed { source } if source.is_of_index() => return Self::new(ErrorCode::Busy),
             VaultError::FolderMissing { .. }
             | VaultError::NotAVault { .. }
             | VaultError::AlreadyAVault { .. }
@@ -165,8 +201,6 @@ impl From<VaultError> for Refused {
             | VaultError::Registry { .. }
             | VaultError::ReadOnly
             | VaultError::Failed { .. }
-            | VaultError::Index { .. }
-            | VaultError::Closed
             | VaultError::Interrupted
             | VaultError::Disk { .. } => {
                 // Paths and system errors are the operator's business.

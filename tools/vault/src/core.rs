@@ -47,6 +47,8 @@ pub(crate) struct Core {
     failure: OnceLock<VaultError>,
     /// Snapshots are checked and queued one after the other.
     commits: Mutex<()>,
+    /// Held by each check: one that repairs must have ended before the vault is opened again.
+    pub(crate) checking: RwLock<()>,
     /// Drives the writer step by step on the calling thread, if no threads do.
     inline: Mutex<Option<Writer>>,
 }
@@ -228,6 +230,7 @@ impl Core {
             room: Condvar::new(),
             failure: OnceLock::new(),
             commits: Mutex::new(()),
+            checking: RwLock::new(()),
             inline: Mutex::new(None),
         }
     }

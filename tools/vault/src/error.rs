@@ -140,7 +140,7 @@ pub enum VaultError {
         /// The failure.
         source: Arc<Self>,
     },
-    /// The index is damaged. Opening the vault again makes it anew.
+    /// The index is damaged. Opening the vault again makes it anew, see [`crate::Vault::open_again`].
     #[error("the index {} is damaged: {detail}", path.display())]
     Index {
         /// Its folder.
@@ -182,6 +182,37 @@ impl VaultError {
     /// A failed system call. A full disk is [`VaultError::Full`], whatever was to be done.
     pub(crate) fn disk(action: &'static str, path: PathBuf, source: io::Error) -> Self {
         if is_full(&source) { Self::Full } else { Self::Disk { action, path, source: Arc::new(source) } }
+    }
+
+    /// Whether it says that the index is damaged, or ended writing because it was.
+    pub fn is_of_index(&self) -> bool {
+        match self {
+            Self::Index { .. } => true,
+            Self::Failed { source } => source.is_of_index(),
+            Self::FolderMissing { .. }
+            | Self::NotAVault { .. }
+            | Self::AlreadyAVault { .. }
+            | Self::FolderNotEmpty { .. }
+            | Self::SuperblockDamaged { .. }
+            | Self::Locked { .. }
+            | Self::TooManyReaders
+            | Self::Newer { .. }
+            | Self::Missing { .. }
+            | Self::BadObject { .. }
+            | Self::TooLarge { .. }
+            | Self::Quota { .. }
+            | Self::Full
+            | Self::Conflict { .. }
+            | Self::LogMoved { .. }
+            | Self::Fenced { .. }
+            | Self::NotFound { .. }
+            | Self::Damaged { .. }
+            | Self::Registry { .. }
+            | Self::ReadOnly
+            | Self::Closed
+            | Self::Interrupted
+            | Self::Disk { .. } => false,
+        }
     }
 
     /// What callers branch on.

@@ -10,6 +10,7 @@ mod core;
 mod disk;
 mod error;
 mod folder;
+mod follow;
 mod ids;
 mod index;
 mod limits;

@@ -46,5 +46,9 @@ pub(crate) const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub(crate) const OPEN_PACKS_MAX: usize = 128;
 /// Entries of packs taken over into the index in one go.
 pub(crate) const CATCH_UP_ENTRIES_MAX: usize = 524_288;
+/// Memory for rows of the index that such entries became; more are written to the disk.
+pub(crate) const CATCH_UP_ROWS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Findings, affected snapshots and quarantined ranges a check lists; the rest is counted.
 pub const FINDINGS_MAX: usize = 10_000;
+/// Damaged objects, and as many places, that a check knows apart; with more it is on the safe side. They take 18 bytes each.
+pub(crate) const CHECK_MARKS_MAX: usize = 4 << 20;

@@ -33,9 +33,18 @@ use backstore_platform::machine::Machine;
 pub struct Vault {
     core: Arc<Core>,
     report: OpenReport,
+    options: OpenOptions,
     threads: Mutex<Option<Threads>>,
-    /// Held until the vault is closed.
-    _slot: Option<Slot>,
+    /// Only one takes over what is new.
+    pub(crate) catching_up: Mutex<()>,
+    /// Until the vault is closed, or what it is opened again as.
+    pub(crate) held: Option<Arc<Held>>,
+}
+
+/// What an open vault keeps from others.
+pub(crate) struct Held {
+    pub(crate) slot: Slot,
+    /// Of one who writes.
     _lock: Option<Lock>,
 }
 
@@ -113,18 +122,56 @@ impl Vault {
             ),
         };
         let slot = Slot::take(&options, found.vault)?;
+        Self::open_held(options, Arc::new(Held { slot, _lock: lock }), open)
+    }
+
+    /// Opens what is locked.
+    fn open_held(
+        options: OpenOptions,
+        held: Arc<Held>,
+        open: impl FnOnce(&Packs, &dyn IndexHome, Access) -> Result<(Index, Recovered), VaultError>,
+    ) -> Result<Self, VaultError> {
+        let disk = Arc::new(RealDisk::new(&options.dir));
+        let found = superblock::read(&*disk)?;
         let packs = Arc::new(Packs::new(Arc::clone(&disk) as Arc<dyn Disk>, found.vault));
-        let (index, mut recovered) = open(&packs, &slot, options.access)?;
+        let (index, mut recovered) = open(&packs, &held.slot, options.access)?;
         recovered.report.names_not_synced = disk.names_not_synced();
         let parts = Parts { packs, index, recovered, sizes: PackSizes::default() };
         let mut vault = Self::assemble(parts, &options, Drive::Threads)?;
-        (vault._slot, vault._lock) = (Some(slot), lock);
+        vault.held = Some(held);
         Ok(vault)
+    }
+
+    /// Ends this vault, makes its index anew from the packs and opens it again, without giving it free in between. What is durable is in the new
+    /// one; whoever waits for something that is not is told so, and handles of the old one return [`VaultError::Closed`]. Waits for requests that
+    /// are being answered, and for a check.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vault::open`]; this vault is closed in any case.
+    pub fn open_again(&self) -> Result<Self, VaultError> {
+        let held = self.held.clone().ok_or(VaultError::Closed)?;
+        let reason = self.core.index.damage().unwrap_or_else(|| "asked for".into());
+        // What did not go well was told to whom it concerns.
+        let _ = self.end_with(Index::close_and_wait);
+        let _checked = self.core.checking.write().unwrap_or_else(PoisonError::into_inner);
+        let again = Self::open_held(self.options.clone(), held, |packs, home, access| {
+            rebuild_index(packs, home, access, reason)
+        })?;
+        let quotas = self.core.quotas.read().unwrap_or_else(PoisonError::into_inner).clone();
+        *again.core.quotas.write().unwrap_or_else(PoisonError::into_inner) = quotas;
+        Ok(again)
+    }
+
+    /// Waits until the index is found damaged, and says what was found; nothing if the vault is closed first. Until it is opened again, such a vault
+    /// answers what it can.
+    pub fn wait_for_damage(&self) -> Option<String> {
+        self.core.index.wait_for_damage()
     }
 
     /// Puts the parts of a vault together.
     pub(crate) fn assemble(parts: Parts, options: &OpenOptions, drive: Drive) -> Result<Self, VaultError> {
-        let Recovered { report, next_pack, closed, next, damaged } = parts.recovered;
+        let Recovered { report, next_pack, closed, next, damaged, snapshots: _ } = parts.recovered;
         let core = Arc::new(Core::new(CoreParts {
             packs: Arc::clone(&parts.packs),
             index: parts.index,
@@ -157,7 +204,14 @@ impl Vault {
                 None
             }
         };
-        Ok(Self { core, report, threads: Mutex::new(threads), _slot: None, _lock: None })
+        Ok(Self {
+            core,
+            report,
+            options: options.clone(),
+            threads: Mutex::new(threads),
+            catching_up: Mutex::new(()),
+            held: None,
+        })
     }
 
     /// Its id.
@@ -180,13 +234,17 @@ impl Vault {
         Control::new(Arc::clone(&self.core))
     }
 
-    /// A number that changes when a snapshot is committed, in any account. Waits, for `patience` at most, until it is not `seen`.
+    /// A number that changes when a snapshot is committed, in any account. Waits, for `patience` at most, until it is not `seen`. A vault that is
+    /// only read shows what other processes wrote since it was opened after this has looked; see [`Vault::catch_up`].
     ///
     /// # Errors
     ///
     /// In a vault that is only read, what looking for new snapshots runs into.
     pub fn watch(&self, seen: u64, patience: Duration) -> Result<u64, VaultError> {
-        Ok(self.core.watch.wait(seen, patience))
+        match self.core.access {
+            Access::Write => Ok(self.core.watch.wait(seen, patience)),
+            Access::Read => self.watch_packs(seen, patience),
+        }
     }
 
     /// Reads every pack again and compares it with what is known of it. With `repair`, damage is noted so that [`Account::have`] says no and the
@@ -221,18 +279,28 @@ impl Vault {
     ///
     /// The failure that ended writing, now or before. Nothing that was acknowledged is lost by it.
     pub fn close(self) -> Result<(), VaultError> {
-        self.end()
+        self.shut()
     }
 
-    fn end(&self) -> Result<(), VaultError> {
+    /// As [`Vault::close`], for a vault that others have as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vault::close`].
+    pub fn shut(&self) -> Result<(), VaultError> {
+        self.end_with(Index::close)
+    }
+
+    fn end_with(&self, close: impl FnOnce(&Index)) -> Result<(), VaultError> {
         let ended = match self.core.access {
             Access::Read => Ok(()),
             Access::Write => self.end_writing(),
         };
         // Few rows are cheaper to take from the packs again than to write a table for.
+        let is_well = ended.is_ok() && self.core.index.damage().is_none();
         let has_many = self.core.index.unflushed_bytes() >= CLOSE_FLUSH_BYTES;
-        let flushed = if ended.is_ok() && has_many { self.core.index.flush() } else { Ok(()) };
-        self.core.index.close();
+        let flushed = if is_well && has_many { self.core.index.flush() } else { Ok(()) };
+        close(&self.core.index);
         ended.and(flushed)
     }
 
@@ -246,7 +314,6 @@ impl Vault {
         self.core.failure().map_or(Ok(()), Err)
     }
 
-    #[cfg(test)]
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
     }
@@ -255,7 +322,7 @@ impl Vault {
 impl Drop for Vault {
     fn drop(&mut self) {
         // Who wants to know calls `close`. What was acknowledged is durable either way.
-        let _ = self.end();
+        let _ = self.shut();
     }
 }
 

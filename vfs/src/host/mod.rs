@@ -91,6 +91,9 @@ pub struct MountUser {
 const USERS_NAMED_MAX: usize = 5;
 
 fn users_text(users: &[MountUser]) -> String {
+    if users.is_empty() {
+        return " by a process that this user may not see".to_owned();
+    }
     let mut text = String::new();
     for user in users.iter().take(USERS_NAMED_MAX) {
         let separator = if text.is_empty() { " by " } else { ", " };
@@ -112,7 +115,9 @@ pub enum MountError {
         system: &'static str,
     },
     /// The kernel offers no FUSE.
-    #[error("/dev/fuse is not there: load the kernel module `fuse`, or give this container the device")]
+    #[error(
+        "/dev/fuse is not there: `modprobe fuse` loads the kernel module; a container has to be given the device"
+    )]
     NoDevice,
     /// This process may not use FUSE.
     #[error("/dev/fuse may not be used by this user")]
@@ -122,6 +127,17 @@ pub enum MountError {
         "`fusermount3` is not installed, which mounting needs where it is not done by root (package fuse3)"
     )]
     NoFusermount,
+    /// The system does not let this user show a mount to others.
+    #[error(
+        "other users may see a mount of this user only where /etc/fuse.conf has the line `user_allow_other`"
+    )]
+    OthersForbidden,
+    /// Who is not root can mount only where they may write.
+    #[error("cannot mount at {}: this user may not write there", path.display())]
+    PointForbidden {
+        /// The mount point.
+        path: PathBuf,
+    },
     /// The mount point does not exist.
     #[error("{} does not exist", path.display())]
     PointMissing {
@@ -167,6 +183,14 @@ pub enum MountError {
     NotMounted {
         /// Where.
         path: PathBuf,
+    },
+    /// Another user has mounted it.
+    #[error("{} was mounted by the user with number {uid}: only they and root can unmount it", path.display())]
+    OfAnotherUser {
+        /// Where.
+        path: PathBuf,
+        /// The user.
+        uid: u32,
     },
     /// Somebody uses the mount.
     #[error("{} is in use{}", path.display(), users_text(users))]

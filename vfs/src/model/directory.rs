@@ -65,6 +65,11 @@ impl Directory {
         if self.path.is_empty() { UNIX_ROOT } else { &self.path }
     }
 
+    /// A key before those of all its children and after all before them.
+    pub(super) fn first_key(&self) -> Vec<u8> {
+        [self.key_path(), &[0, 0]].concat()
+    }
+
     /// The path of an entry of this directory, from its key.
     pub(super) fn path_of(key: &[u8]) -> Vec<u8> {
         ArchivePath::from_key(key).map(|path| path.joined().to_vec()).unwrap_or_default()
@@ -110,14 +115,12 @@ impl Entries {
         let is_top = directory.path.is_empty();
         let prefix = match after {
             Some([0, ..]) => ROOTS.to_vec(),
-            _ if is_top => [UNIX_ROOT, &[0, 0]].concat(),
-            _ => [&directory.path[..], &[0, 0]].concat(),
+            _ => directory.first_key(),
         };
         // The first key after another is that with a zero byte more.
         let from = after.map_or_else(|| prefix.clone(), |after| [after, &[0]].concat());
         let (nodes, root) = (reader.nodes(wait), directory.version.version.root);
         let cursor = Cursor::seek(nodes.clone(), root, &from)?;
-        cursor.hint();
         Ok(Self { nodes, root, cursor, prefix, is_top, leaf: Arc::new(ObjectId::ZERO) })
     }
 

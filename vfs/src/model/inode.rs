@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use backstore_protocol::entry::{Content, Entry, Extent, Principal, PrincipalId, Time};
@@ -203,8 +204,27 @@ fn put_extent(extent: &Extent, out: &mut Vec<u8>) {
 
 /// The inodes that the system refers to.
 pub(super) struct Inodes {
-    table: Mutex<HashMap<Ino, Record>>,
+    table: Mutex<HashMap<Ino, Record, BuildHasherDefault<AsItIs>>>,
     number_bits: u32,
+}
+
+/// Hashes numbers that are hashes already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The table looks at the highest bits too, which all directories have in common.
+        self.0 = number.rotate_left(32) ^ number;
+    }
 }
 
 struct Record {

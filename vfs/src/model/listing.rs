@@ -4,6 +4,7 @@
 //! [`LAST`] after the last one, so that finding the end costs nothing. In the folder it comes from the version's sequence, so that
 //! versions may come and go during a listing.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
@@ -92,6 +93,8 @@ impl Snapshots {
     ) -> Result<(), Problem> {
         let wanted = cookie - FIRST;
         let (mut count, after) = self.listings.before(ino, wanted);
+        let place = after.as_ref().map_or_else(|| Cow::Owned(directory.first_key()), Cow::Borrowed);
+        self.ahead.listed(&self.reader, directory.version.version.root, &place);
         let mut entries = Entries::open(&self.reader, directory, after.as_deref(), wait)?;
         let mut next = entries.next()?;
         let mut last: Option<Found> = None;

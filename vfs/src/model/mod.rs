@@ -4,6 +4,7 @@
 //! [`Wait`]: with [`Wait::Not`] it answers from memory or fails with [`Problem::NotInMemory`], so that a host can answer at once where
 //! possible and leave the rest to threads that may block.
 
+mod ahead;
 mod attributes;
 mod directory;
 mod file;
@@ -32,6 +33,7 @@ pub use version::{LISTED_MAX, Version};
 use crate::content::ContentReader;
 use crate::objects::{ObjectReader, Wait};
 use crate::sync::{read, write};
+use ahead::Ahead;
 use directory::{Directory, Found};
 use file::{Files, ReadFile};
 use inode::{Identity, Inodes, Node, Place};
@@ -47,6 +49,7 @@ pub struct Snapshots {
     inodes: Arc<Inodes>,
     files: Files,
     listings: Listings,
+    ahead: Ahead,
     neighbours: Neighbours,
 }
 
@@ -95,6 +98,7 @@ impl Snapshots {
             inodes,
             files: Files::new(),
             listings: Listings::default(),
+            ahead: Ahead::default(),
         })
     }
 

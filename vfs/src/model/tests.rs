@@ -793,6 +793,53 @@ fn who_reads_a_tree_finds_the_next_directories_read() {
     assert_eq!(asked, 2 * 2 + 38);
 }
 
+/// 400 directories of 40 fifos with long names, in the top directory: a tree of many leaves.
+fn broad(archive: &mut TestArchive) -> Root {
+    archive.add(&unix("/"), Entry::new(Kind::Directory), &[]);
+    for directory in 0..400 {
+        archive.add(&unix(&format!("/{directory:03}")), Entry::new(Kind::Directory), &[]);
+        for number in 0..40 {
+            let name = format!("{number:03}{}", "x".repeat(200));
+            let key = child_key(format!("/\0{directory:03}").as_bytes(), name.as_bytes());
+            archive.add_raw(key, Entry::new(Kind::Fifo));
+        }
+    }
+    archive.finish()
+}
+
+#[test]
+fn who_walks_a_tree_has_it_fetched_in_a_few_calls() {
+    let mut archive = TestArchive::new();
+    let root = broad(&mut archive);
+    let nodes = archive.source().ids(ObjectKind::Tree);
+    assert!(nodes.len() > 60, "{} nodes", nodes.len());
+    let snapshots = snapshots(&archive, vec![at(1, root)]);
+    let top = find(&snapshots, "1970-01-12_14-46-50").unwrap();
+    for (_, directory) in list(&snapshots, top.ino) {
+        assert_eq!(list(&snapshots, directory.ino).len(), 40);
+    }
+    let calls = archive.source().take_calls();
+    let asked: Vec<_> = calls.iter().flatten().collect();
+    assert_eq!(asked.len(), nodes.len(), "each node once");
+    assert!(calls.len() <= nodes.len() / 4, "{} calls for {} nodes", calls.len(), nodes.len());
+}
+
+#[test]
+fn who_looks_around_has_little_fetched() {
+    let mut archive = TestArchive::new();
+    let root = broad(&mut archive);
+    let snapshots = snapshots(&archive, vec![at(1, root)]);
+    let paths = [390, 12, 200].map(|directory| format!("1970-01-12_14-46-50/{directory:03}"));
+    for path in &paths {
+        let found = find(&snapshots, path).unwrap();
+        list(&snapshots, found.ino);
+    }
+    let asked = archive.source().take_calls().into_iter().flatten().count();
+    let nodes = archive.source().ids(ObjectKind::Tree).len();
+    // A few leaves after each place, and the way there.
+    assert!(asked <= 3 * (8 + 3) && asked < nodes / 2, "{asked} of {nodes} nodes");
+}
+
 #[test]
 fn random_reads_give_the_rest_of_the_chunk() {
     let mut archive = TestArchive::new();

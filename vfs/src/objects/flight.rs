@@ -98,13 +98,35 @@ impl Flights {
         urgency: Urgency,
         cached: impl FnOnce() -> Option<Opened>,
     ) -> Joined {
+        self.join_in(&mut lock(&self.table), want, urgency, cached)
+    }
+
+    /// Begins flights of all that are only perhaps wanted, so that they can go together; whether there was room for all.
+    pub(super) fn join_all(
+        &self,
+        wants: impl IntoIterator<Item = Want>,
+        mut cached: impl FnMut(&Want) -> Option<Opened>,
+    ) -> bool {
         let mut table = lock(&self.table);
+        wants.into_iter().all(|want| {
+            let joined = self.join_in(&mut table, want, Urgency::Perhaps, || cached(&want));
+            !matches!(joined, Joined::Refused)
+        })
+    }
+
+    fn join_in(
+        &self,
+        table: &mut Table,
+        want: Want,
+        urgency: Urgency,
+        cached: impl FnOnce() -> Option<Opened>,
+    ) -> Joined {
         if let Some(flight) = table.flights.get(&want.id()).cloned() {
             if urgency != Urgency::InTurn {
                 flight.keep.store(true, Ordering::Relaxed);
             }
             if urgency == Urgency::Now {
-                self.move_forward(&mut table, &flight);
+                self.move_forward(table, &flight);
             }
             return Joined::Flying(flight);
         }

@@ -172,14 +172,15 @@ impl ObjectReader {
         }
     }
 
-    /// Has objects fetched that are likely to be asked for, in this order, as far as the bound on what is ahead allows.
-    pub fn prefetch(&self, wants: impl IntoIterator<Item = Want>) {
-        for want in wants {
-            let is_refused = || matches!(self.shared.join(want, Urgency::Perhaps), Joined::Refused);
-            if !self.shared.has(&want) && is_refused() {
-                return;
-            }
-        }
+    /// Has objects fetched that are likely to be asked for, in this order, as far as the bound on what is ahead allows; whether it
+    /// allowed all.
+    pub fn prefetch(&self, wants: impl IntoIterator<Item = Want>) -> bool {
+        self.shared.join_all(wants)
+    }
+
+    /// Tree nodes that may be fetched ahead for one walk, so that they are still there when the walk comes to them.
+    pub(crate) fn nodes_ahead_max(&self) -> usize {
+        self.shared.nodes_ahead_max
     }
 
     /// What it has done so far.

@@ -120,7 +120,8 @@ impl Want {
     }
 }
 
-const NODE_BYTES_GUESSED: usize = 32 * 1024;
+/// About what a node has in memory.
+pub(super) const NODE_BYTES_GUESSED: usize = 32 * 1024;
 
 /// Sealed objects that wait to be opened.
 pub(super) struct OpenQueue {

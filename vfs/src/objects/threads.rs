@@ -20,6 +20,7 @@ pub(super) struct Shared {
     source: Arc<dyn Source>,
     keys: Keys,
     pub(super) deadline: Duration,
+    pub(super) nodes_ahead_max: usize,
     nodes: Mutex<Cache<ObjectId, Opened>>,
     data: Mutex<Cache<ObjectId, Opened>>,
     buffers: Arc<Buffers>,
@@ -42,6 +43,7 @@ impl Shared {
             source,
             keys,
             deadline: options.deadline,
+            nodes_ahead_max: options.node_cache_bytes / 4 / open::NODE_BYTES_GUESSED,
             nodes: Mutex::new(Cache::new(options.node_cache_bytes)),
             data: Mutex::new(Cache::new(options.data_cache_bytes)),
             buffers: Buffers::new(FREE_BYTES_MAX),
@@ -87,6 +89,12 @@ impl Shared {
     /// The flight of `want`, or the object if it has just arrived.
     pub(super) fn join(&self, want: Want, urgency: Urgency) -> Joined {
         self.flights.join(want, urgency, || self.cached(&want))
+    }
+
+    /// Begins flights of what is only perhaps wanted and not in memory; whether there was room for all.
+    pub(super) fn join_all(&self, wants: impl IntoIterator<Item = Want>) -> bool {
+        let missing = wants.into_iter().filter(|want| !self.has(want));
+        self.flights.join_all(missing, |want| self.cached(want))
     }
 
     /// Puts an object into its cache.

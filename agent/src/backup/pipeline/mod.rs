@@ -19,6 +19,7 @@ use backstore_protocol::entry::{Entry, Kind};
 use backstore_protocol::ids::ContentHash;
 use backstore_protocol::keys::Keys;
 use backstore_protocol::limits::BUNDLE_FILE_BYTES_MAX;
+use backstore_protocol::snapshot::Changes;
 use backstore_protocol::tree::{Built, Root, TreeEditor};
 
 use crate::backup::BackupError;
@@ -166,12 +167,19 @@ impl<'a> Pipeline<'a> {
         let Changed { key, directory, name, stat, mount, implied, basis, in_basis } = changed;
         let linked = stat.kind == Kind::File && stat.nlink > 1;
         let group = (mount, stat.inode);
+        let mut task = Task { place: 0, directory, name, stat, mount, implied };
         if linked && self.queue.join_links(group, stat.nlink) {
-            self.queue.push(Item { key, basis, in_basis, state: State::Linked(group) });
+            self.queue.push(Item { key, basis, in_basis, state: State::Linked(group, Box::new(task)) });
             return self.go_on();
         }
-        let place = self.queue.push(Item { key, basis, in_basis, state: State::Reading });
-        let task = Task { place, directory, name, stat, mount, implied };
+        task.place = self.queue.push(Item { key, basis, in_basis, state: State::Reading });
+        self.read(task);
+        self.go_on()
+    }
+
+    /// Has a file read, sooner or later.
+    fn read(&mut self, task: Task) {
+        let Task { place, stat, .. } = task;
         let holes = stat.size.saturating_sub(stat.allocated);
         if stat.kind == Kind::File && (stat.size >= BUNDLE_FILE_BYTES_MAX || holes >= HOLE_BYTES_MIN) {
             self.add_large(place, task);
@@ -182,12 +190,23 @@ impl<'a> Pipeline<'a> {
                 self.begin_read();
             }
         }
+    }
+
+    /// Takes in a file whose entry the basis has under another key. Keys increase as for [`Pipeline::put`].
+    pub(in crate::backup) fn put_known(
+        &mut self,
+        key: Vec<u8>,
+        entry: Entry,
+        in_basis: bool,
+    ) -> Result<(), BackupError> {
+        let state = State::Known(Box::new(entry), Vec::new());
+        self.queue.push(Item { key, basis: None, in_basis, state });
         self.go_on()
     }
 
     /// Takes a path of the basis out.
-    pub(in crate::backup) fn remove(&mut self, key: Vec<u8>) -> Result<(), BackupError> {
-        self.queue.push(Item { key, basis: None, in_basis: true, state: State::Absent });
+    pub(in crate::backup) fn remove(&mut self, key: Vec<u8>, kind: Kind) -> Result<(), BackupError> {
+        self.queue.push(Item { key, basis: None, in_basis: true, state: State::Removed(kind) });
         self.go_on()
     }
 
@@ -212,20 +231,27 @@ impl<'a> Pipeline<'a> {
     /// The tree as far as it is complete, after which comes the basis; and the last key that is new. Everything it needs is on its way.
     pub(in crate::backup) fn so_far(&mut self) -> Result<Option<SoFar>, BackupError> {
         let Some(last_key) = self.last_key.clone() else { return Ok(None) };
-        // A bundle may be half full and wait for more members: nothing that is in the tree lies in one of those.
+        // A bundle may be half full and wait for more members: nothing that is in the tree lies in one of those. Nothing more goes into the
+        // tree meanwhile, since it would need objects that have not passed.
         let begun = self.objects.next();
         while !self.objects.closed_passed_before(begun) {
-            self.wait()?;
+            self.wait_for_one()?;
         }
         let mut fork = self.editor.clone();
         let root = fork.finish()?;
-        self.send_nodes();
-        for built in fork.take_built() {
+        // Nodes that were held back by a bundle that is still open do not need it.
+        let held_back = std::mem::take(&mut self.nodes).into_iter().map(|(_, built)| built);
+        for built in held_back.chain(fork.take_built()) {
             self.upload.node(built.id, built.bytes);
         }
         self.upload.flush();
         self.take_told()?;
         Ok(Some(SoFar { root, totals: fork.totals(), last_key }))
+    }
+
+    /// How the tree differs from the basis so far.
+    pub(in crate::backup) fn changes(&self) -> Changes {
+        self.events.progress().with_sent(&self.queue.tally)
     }
 
     /// Sends an object that belongs to no file.
@@ -256,6 +282,12 @@ impl<'a> Pipeline<'a> {
 
     /// Waits for the next result of any thread and takes it in.
     fn wait(&mut self) -> Result<(), BackupError> {
+        self.wait_for_one()?;
+        self.edit_tree()
+    }
+
+    /// Likewise, and leaves the tree as it is.
+    fn wait_for_one(&mut self) -> Result<(), BackupError> {
         self.cut_on();
         let is_idle = self.reads.begun == self.reads.next
             && self.larges.values().all(|large| large.file.is_some() || large.end.is_some());
@@ -271,8 +303,7 @@ impl<'a> Pipeline<'a> {
                 Err(_) => return Err(BackupError::ThreadsEnded),
             },
         }
-        self.take_told()?;
-        self.edit_tree()
+        self.take_told()
     }
 
     fn take_done(&mut self, done: Done) -> Result<(), BackupError> {
@@ -316,6 +347,9 @@ impl<'a> Pipeline<'a> {
                 }
                 self.send_nodes();
             }
+            Told::NodeSent { stored } => {
+                Progress::add(&self.events.progress().bytes_stored, stored as u64);
+            }
             Told::Failed(error) => return Err(error.into()),
         }
         Ok(())
@@ -333,6 +367,7 @@ impl<'a> Pipeline<'a> {
                     self.editor.remove(&key)?;
                     self.last_key = Some(key);
                 }
+                Edit::Read(task) => self.read(*task),
                 Edit::Nothing => {}
             }
         }

@@ -20,11 +20,15 @@ impl Pipeline<'_> {
     pub(super) fn take_batch(&mut self, batch: Batch) -> Result<(), BackupError> {
         let Batch { bytes, files, planned } = batch;
         self.plain -= planned as usize;
-        Progress::add(&self.events.progress().bytes_read, bytes.len() as u64);
         let mut complete = Vec::new();
         for (task, outcome) in files {
             match outcome {
-                Outcome::Read(read) => self.take_small(task.place, *read, &bytes, &mut complete),
+                Outcome::Read(read) => {
+                    if read.entry.kind == Kind::File {
+                        Progress::add(&self.events.progress().bytes_read, read.entry.size);
+                    }
+                    self.take_small(task.place, *read, &bytes, &mut complete);
+                }
                 Outcome::Vanished => self.set_state(task.place, State::Absent),
                 Outcome::Grown => self.add_large(task.place, task),
                 Outcome::Failed(error) => self.take_failure(&task, &error),
@@ -71,7 +75,7 @@ impl Pipeline<'_> {
         let Some(item) = self.queue.get_mut(task.place) else { return };
         let kept = if item.basis.is_some() { "; what the snapshot before has is kept" } else { "" };
         self.events.problem(&item.key, &format!("cannot be read: {error}{kept}"));
-        item.state = match (item.basis.take(), task.stat.kind) {
+        item.state = match (item.basis.clone(), task.stat.kind) {
             (Some(mut basis), Kind::File) => {
                 basis.stale = true;
                 State::Known(basis, Vec::new())

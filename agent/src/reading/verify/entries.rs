@@ -3,15 +3,15 @@
 use backstore_protocol::entry::Entry;
 use backstore_protocol::tree::{Cursor, Diff};
 use backstore_vfs::objects::{Nodes, ReadError, Recovery, Wait};
-use backstore_vfs::view::View;
 
+use super::regular::Regular;
 use crate::archive::Archive;
 use crate::reading::VersionInfo;
 
 /// Entries in key order.
 pub(super) enum Entries {
-    Walk(Cursor<Nodes>),
-    Back(Box<Diff<Nodes>>),
+    Walk(Cursor<Regular<Nodes>>),
+    Back(Box<Diff<Regular<Nodes>>>),
     Over,
 }
 
@@ -31,11 +31,10 @@ impl Entries {
         newer: Option<&VersionInfo>,
         key: &[u8],
     ) -> Result<Self, ReadError> {
-        let view = |version: &VersionInfo| View::new(std::sync::Arc::clone(&archive.reader), version.root);
+        let nodes = Regular(archive.reader.nodes(Wait::UntilDeadline));
         match newer {
-            Some(newer) => Ok(Self::Back(Box::new(view(version).diff(&view(newer))?))),
+            Some(newer) => Ok(Self::Back(Box::new(Diff::new(nodes, version.root, newer.root)?))),
             None => {
-                let nodes = archive.reader.nodes(Wait::UntilDeadline);
                 let cursor = Cursor::seek(nodes, version.root, key)?;
                 cursor.hint();
                 Ok(Self::Walk(cursor))

@@ -8,6 +8,7 @@
 mod entries;
 mod findings;
 mod plan;
+mod regular;
 mod scope;
 
 use std::cell::RefCell;

@@ -18,6 +18,7 @@ use backstore_vault::registry::RegistryError;
 use backstore_vault::{OpenOptions, Vault, VaultError};
 use clap::{Parser, Subcommand};
 
+use crate::healing::GaveUp;
 use crate::local::{self, Request, Response};
 
 /// The BackStore server: keeps the archives of many accounts without being able to read them
@@ -28,7 +29,7 @@ pub struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but something is damaged, 10 no such vault, 11 in use by another process";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but something is damaged, 10 no such vault, 11 in use by another process, 12 a server's index was damaged again and again";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -61,6 +62,8 @@ pub enum Exit {
     NotFound = 10,
     /// In use by another process.
     Locked = 11,
+    /// The index was damaged again and again.
+    GaveUp = 12,
 }
 
 /// Why a command failed.
@@ -86,6 +89,9 @@ pub enum CliError {
     /// A running server said no.
     #[error("{0}")]
     Server(String),
+    /// The server ended by itself.
+    #[error(transparent)]
+    GaveUp(#[from] GaveUp),
 }
 
 impl CliError {
@@ -94,6 +100,7 @@ impl CliError {
             Self::Vault(VaultError::FolderMissing { .. } | VaultError::NotAVault { .. })
             | Self::Registry(RegistryError::NoAccount { .. }) => Exit::NotFound,
             Self::Vault(VaultError::Locked { .. }) => Exit::Locked,
+            Self::GaveUp(_) => Exit::GaveUp,
             Self::Vault(_) | Self::Registry(_) | Self::Key(_) | Self::Io { .. } | Self::Server(_) => {
                 Exit::Failed
             }
@@ -107,6 +114,9 @@ impl CliError {
             }
             Self::Vault(VaultError::Locked { .. }) => {
                 Some("stop the server that runs on it first".to_owned())
+            }
+            Self::GaveUp(_) => {
+                Some("nothing that was acknowledged is lost; the next start makes the index anew".to_owned())
             }
             Self::Vault(_) | Self::Registry(_) | Self::Key(_) | Self::Io { .. } | Self::Server(_) => None,
         }

@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{CliError, Exit, VaultArgs};
 use crate::identity;
-use crate::serve::{ServeOptions, serve};
+use crate::serve::{Ended, ServeOptions, serve};
 use crate::service::Service;
 
 /// Serve a vault until SIGTERM or Ctrl-C
@@ -52,12 +52,13 @@ pub(super) fn run(args: &ServeArgs, machine: &Arc<dyn Machine>) -> Result<Exit, 
     };
     let served = serve(Arc::clone(&service), dir, &key, &options);
     let _ = std::fs::remove_file(identity::socket_path(dir));
-    served.map_err(|source| CliError::Io { action: format!("serve at {}", args.listen), source })?;
-    match Arc::try_unwrap(service) {
-        Ok(service) => service.vault.close()?,
-        // A request that blocks still holds it; what was acknowledged is safe without closing.
-        Err(_) => tracing::warn!("a request was still running when the server stopped"),
+    let ended = served.map_err(|source| CliError::Io { action: format!("serve at {}", args.listen), source });
+    // Also if a request still runs: it is told that the vault is closed.
+    let closed = service.close();
+    if let Ended::GaveUp(reason) = ended? {
+        return Err(CliError::GaveUp(reason));
     }
+    closed?;
     tracing::info!("stopped");
     Ok(Exit::Ok)
 }

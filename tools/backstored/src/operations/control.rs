@@ -69,7 +69,7 @@ pub fn commit(service: &Service, client: &Client, _: CommitMessage, stored: &Byt
     header
         .verify(stored, &keys.sign)
         .map_err(|error| Refused::because(ErrorCode::BadObject, error.to_string()))?;
-    let account = service.vault.account(device.number);
+    let account = service.vault().account(device.number);
     let head = snapshot_head(&header, stored);
     let committed = account.commit(&Commit { device: device.device, head, header: stored })?;
     tracing::info!(account = device.number.get(), lineage = %lineage, sequence = header.sequence, "committed");
@@ -127,7 +127,7 @@ pub fn log(service: &Service, client: &Client, question: Log, _: &Bytes) -> Answ
         Some(number) => number,
         None => client.device()?.number,
     };
-    let entries = service.vault.account(number).log(question.from)?;
+    let entries = service.vault().account(number).log(question.from)?;
     let mut bytes = 0;
     let page = entries
         .iter()

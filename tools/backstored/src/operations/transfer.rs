@@ -57,7 +57,7 @@ pub async fn put<S: Stream>(
     let (shared, client) = (Arc::clone(service), Arc::clone(client));
     let received = blocking(move || {
         let device = client.device()?;
-        let receipt = shared.vault.account(device.number).put(device.device, objects)?;
+        let receipt = shared.vault().account(device.number).put(device.device, objects)?;
         receipt.on_durable(move |result| {
             let _ = durable.send(result);
         });

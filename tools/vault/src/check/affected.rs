@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use backstore_protocol::ids::{LineageId, ObjectId};
 use backstore_protocol::object::{ObjectKind, reference_ids};
 
+use super::marks::object_mark;
 use super::{AffectedSnapshot, Check};
 use crate::error::VaultError;
 use crate::ids::{AccountNumber, Place};
@@ -41,7 +42,7 @@ impl Check<'_> {
         });
         for (_, place, account, id) in nodes {
             if self.needs_damaged(account, &place)? {
-                self.damaged.insert((account, id));
+                self.damaged.insert(object_mark(account, &id));
             }
         }
         self.affected_snapshots()
@@ -53,7 +54,8 @@ impl Check<'_> {
         let offset = u64::from(place.offset);
         let Ok(header) = pack.header(offset).map_err(failed)? else { return Ok(true) };
         let references = pack.references(offset, &header).map_err(failed)?;
-        let is_damaged = reference_ids(&references).any(|id| self.damaged.contains(&(account, id)));
+        let is_damaged =
+            reference_ids(&references).any(|id| self.damaged.may_contain(object_mark(account, &id)));
         Ok(is_damaged)
     }
 
@@ -70,7 +72,8 @@ impl Check<'_> {
                 Some((account, LineageId::from_slice(lineage)?, sequence, SnapshotRow::decode(value)?))
             },
             |(account, lineage, sequence, row)| {
-                let needs = [row.root, row.body].iter().any(|id| self.damaged.contains(&(account, *id)));
+                let needs =
+                    [row.root, row.body].iter().any(|id| self.damaged.may_contain(object_mark(account, id)));
                 if needs {
                     count += 1;
                     if affected.len() < FINDINGS_MAX {

@@ -5,12 +5,13 @@
 
 mod affected;
 mod copies;
+mod marks;
 mod packs;
 mod rows;
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use backstore_protocol::ids::{LineageId, ObjectId, SnapshotId};
 
@@ -23,6 +24,7 @@ use crate::limits::FINDINGS_MAX;
 use crate::recover::pack_rows;
 use crate::recover::seal::Quarantined;
 use crate::superblock;
+use marks::{Marks, object_mark, place_mark};
 
 pub(crate) use packs::CheckedPack;
 
@@ -39,9 +41,11 @@ pub struct CheckReport {
     pub findings: Vec<Finding>,
     /// All findings.
     pub findings_count: u64,
-    /// Objects of which no good record is left, until they are backed up again.
+    /// Objects of which no good record is left, until they are backed up again. Of more than 4 million (`CHECK_MARKS_MAX`) some may be counted
+    /// twice, and some that are whole as well.
     pub damaged_objects: u64,
-    /// Snapshots that need something that is damaged or lost, at most [`FINDINGS_MAX`].
+    /// Snapshots that need something that is damaged or lost, at most [`FINDINGS_MAX`]. If more than 4 million objects and nodes are concerned, all
+    /// snapshots.
     pub affected: Vec<AffectedSnapshot>,
     /// All of them.
     pub affected_count: u64,
@@ -158,10 +162,10 @@ struct Check<'a> {
     /// Packs as the index knew them when the check began.
     rows: BTreeMap<PackNumber, PackRow>,
     checked: BTreeMap<PackNumber, CheckedPack>,
-    /// Objects without a good record.
-    damaged: HashSet<(AccountNumber, ObjectId)>,
-    /// Where records are no more what they were.
-    bad: HashSet<(PackNumber, u32)>,
+    /// Objects without a good record, and later nodes that need one of them.
+    damaged: Marks,
+    /// Where records are no more what they were. What is repaired does not depend on it: the index says what it knows.
+    bad: Marks,
     copies: copies::Copies,
 }
 
@@ -171,6 +175,7 @@ pub(crate) fn run<'a>(
     progress: &'a mut Progress<'a>,
     repair: bool,
 ) -> Result<CheckReport, VaultError> {
+    let _checking = core.checking.read().unwrap_or_else(PoisonError::into_inner);
     if repair {
         core.check_writable()?;
     }
@@ -179,7 +184,6 @@ pub(crate) fn run<'a>(
     check.superblock()?;
     check.packs()?;
     check.index_rows()?;
-    check.report.damaged_objects = check.damaged.len() as u64;
     check.copies()?;
     check.affected()?;
     if repair {
@@ -211,8 +215,8 @@ impl<'a> Check<'a> {
             listed: HashSet::new(),
             rows: BTreeMap::new(),
             checked: BTreeMap::new(),
-            damaged: HashSet::new(),
-            bad: HashSet::new(),
+            damaged: Marks::default(),
+            bad: Marks::default(),
             copies: copies::Copies::default(),
         }
     }
@@ -287,19 +291,25 @@ impl Check<'_> {
         row: &ObjectRow,
         problem: Problem,
     ) -> Result<(), VaultError> {
-        if !self.bad.insert((row.place.pack, row.place.offset)) {
+        if !self.bad.insert(place_mark(row.place.pack, row.place.offset)) {
             return Ok(());
         }
-        let is_good =
-            |row: &ObjectRow| !row.is_damaged && !self.bad.contains(&(row.place.pack, row.place.offset));
-        if !self.object_rows(account, id)?.iter().any(is_good) {
-            self.damaged.insert((account, *id));
+        let is_bad = |row: &ObjectRow| self.bad.may_contain(place_mark(row.place.pack, row.place.offset));
+        if !self.object_rows(account, id)?.iter().any(|row| !row.is_damaged && !is_bad(row)) {
+            self.add_damaged(account, id);
         }
         self.report.add(self.finding(&row.place, account, *id, problem));
         if self.repair && self.core.index.change(|change| change.lose_place(account, id, row))? {
             self.core.note_damage(account);
         }
         Ok(())
+    }
+
+    /// No good record of an object is left. False if that is known.
+    fn add_damaged(&mut self, account: AccountNumber, id: &ObjectId) -> bool {
+        let is_new = self.damaged.insert(object_mark(account, id));
+        self.report.damaged_objects += u64::from(is_new);
+        is_new
     }
 
     fn pack_name(&self, number: PackNumber) -> Option<String> {

@@ -18,7 +18,7 @@ use crate::pack::file::Pack;
 use crate::pack::footer::{Entry, Footer, Gap, GapReason};
 use crate::pack::header::{decode_pack_header, encode_pack_header};
 use crate::pack::record::{RecordHeader, RecordKind};
-use crate::pack::scan::{Found, scan};
+use crate::pack::scan::{Found, Zeros, scan};
 use crate::recover::contents::{self, Contents, footer_at, is_whole, last_footer};
 use crate::recover::seal::{is_quarantined, quarantine};
 use crate::recover::take::{payload, relist, reseal};
@@ -237,7 +237,7 @@ impl Check<'_> {
 
     fn scan(&self, pack: &Pack, from: u64, to: u64) -> Result<Vec<Found>, VaultError> {
         let mut found = Vec::new();
-        let scanned = scan(pack, from, to, &mut |part| {
+        let scanned = scan(pack, (from, to), Zeros::Skip, &mut |part| {
             found.push(part);
             ControlFlow::Continue(())
         });

@@ -124,33 +124,47 @@ impl Check<'_> {
 
     /// What is damaged and was not healed.
     pub(super) fn known_damage(&mut self) -> Result<(), VaultError> {
-        let mut damaged = Vec::new();
-        self.core.index.scan_rows(
-            &[rows::DAMAGE],
-            &[],
-            |key, _| {
-                let (account, id) = rows::split_account_key(key)?;
-                Some((account, ObjectId::from_slice(id)?))
-            },
-            |key| {
-                damaged.push(key);
-                ControlFlow::Continue(())
-            },
-        )?;
-        for (account, id) in damaged {
-            if !self.damaged.insert((account, id)) {
-                continue;
+        let mut from = vec![rows::DAMAGE];
+        loop {
+            let mut group: Vec<(AccountNumber, ObjectId)> = Vec::new();
+            self.core.index.scan_rows(
+                &[rows::DAMAGE],
+                &from,
+                |key, _| {
+                    let (account, id) = rows::split_account_key(key)?;
+                    Some((account, ObjectId::from_slice(id)?))
+                },
+                |key| {
+                    group.push(key);
+                    if group.len() < ROWS_AT_ONCE {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    }
+                },
+            )?;
+            let Some((account, id)) = group.last() else { return Ok(()) };
+            from = rows::damage_key(*account, id);
+            from.push(0);
+            for (account, id) in group {
+                self.known_damaged(account, id)?;
             }
-            let place = self.core.index.object(account, &id)?.map(|row| row.place);
-            self.report.add(Finding {
-                pack: place.and_then(|place| self.pack_name(place.pack)),
-                offset: place.map(|place| u64::from(place.offset)),
-                account: Some(account),
-                object: Some(id),
-                problem: Problem::Object,
-                is_repaired: false,
-            });
         }
+    }
+
+    fn known_damaged(&mut self, account: AccountNumber, id: ObjectId) -> Result<(), VaultError> {
+        if !self.add_damaged(account, &id) {
+            return Ok(());
+        }
+        let place = self.core.index.object(account, &id)?.map(|row| row.place);
+        self.report.add(Finding {
+            pack: place.and_then(|place| self.pack_name(place.pack)),
+            offset: place.map(|place| u64::from(place.offset)),
+            account: Some(account),
+            object: Some(id),
+            problem: Problem::Object,
+            is_repaired: false,
+        });
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ pub(crate) mod test_store;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use backstore_protocol::ids::ObjectId;
 
@@ -73,20 +73,76 @@ pub(crate) struct Index {
     folder: PathBuf,
     /// Rows are read, changed and written by one at a time.
     changing: Mutex<()>,
+    health: Mutex<Health>,
+    /// The health has changed.
+    ill: Condvar,
+}
+
+/// Whether an index can be used.
+#[derive(Default)]
+struct Health {
+    /// What was found first.
+    damage: Option<String>,
+    is_closed: bool,
 }
 
 impl Index {
     pub(crate) fn new(store: Arc<dyn MetaStore>, folder: &Path) -> Self {
-        Self { store: RwLock::new(Some(store)), folder: folder.to_owned(), changing: Mutex::new(()) }
+        Self {
+            store: RwLock::new(Some(store)),
+            folder: folder.to_owned(),
+            changing: Mutex::new(()),
+            health: Mutex::default(),
+            ill: Condvar::new(),
+        }
     }
 
     fn store(&self) -> Result<Arc<dyn MetaStore>, VaultError> {
         self.store.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(VaultError::Closed)
     }
 
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was found damaged, if anything was.
+    pub(crate) fn damage(&self) -> Option<String> {
+        self.health().damage.clone()
+    }
+
+    /// Waits until damage is found, or the index is closed without.
+    pub(crate) fn wait_for_damage(&self) -> Option<String> {
+        let is_well = |health: &mut Health| health.damage.is_none() && !health.is_closed;
+        let health = self.ill.wait_while(self.health(), is_well).unwrap_or_else(PoisonError::into_inner);
+        health.damage.clone().filter(|_| !health.is_closed)
+    }
+
     /// Gives the store free, whoever still has a handle of the vault.
     pub(crate) fn close(&self) {
-        self.store.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.take_store();
+    }
+
+    /// As [`Index::close`], and waits until nobody is in the middle of something, so that the store can be opened again.
+    pub(crate) fn close_and_wait(&self) {
+        let store = self.take_store();
+        while store.as_ref().is_some_and(|store| store.strong_count() > 0) {
+            // Lookups end within milliseconds, and this happens once in the life of a disk.
+            std::thread::sleep(CLOSE_POLL);
+        }
+    }
+
+    fn take_store(&self) -> Option<Weak<dyn MetaStore>> {
+        let store = self.store.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.health().is_closed = true;
+        self.ill.notify_all();
+        store.map(|store| Arc::downgrade(&store))
+    }
+
+    /// Goes on with the rows of another index, which ends.
+    pub(crate) fn replace(&self, other: &Self) {
+        let store = other.store.write().unwrap_or_else(PoisonError::into_inner).take();
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+        *self.health() = Health::default();
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, VaultError> {
@@ -136,6 +192,11 @@ impl Index {
         malformed.map_or(Ok(()), |key| Err(self.malformed(&key)))
     }
 
+    /// Its folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Computes a change from rows as they are and writes it, while nobody else changes any.
     pub(crate) fn change<T>(
         &self,
@@ -168,6 +229,8 @@ impl Index {
             MetaFault::Damaged(detail) => {
                 // If the mark cannot be made, opening finds the damage again or the next use does.
                 let _ = std::fs::write(self.folder.join(DAMAGED_MARK), &detail);
+                self.health().damage.get_or_insert_with(|| detail.clone());
+                self.ill.notify_all();
                 VaultError::Index { path: self.folder.clone(), detail }
             }
         }
@@ -178,5 +241,6 @@ impl Index {
     }
 }
 
+const CLOSE_POLL: std::time::Duration = std::time::Duration::from_millis(1);
 /// A file of this name in an index's folder says that the index was found damaged.
 pub(crate) const DAMAGED_MARK: &str = "damaged";

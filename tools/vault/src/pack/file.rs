@@ -93,6 +93,12 @@ impl Packs {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).packs.remove(&number);
     }
 
+    /// Forgets all packs and closes their files: others may be there under the same names.
+    pub(crate) fn forget(&self) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).packs.clear();
+    }
+
     /// Asks to write to a pack that was closed. Only the first who asks may, until the vault is opened again: who continues a pack and who mends it
     /// would write to the same place.
     pub(crate) fn claim(&self, number: PackNumber) -> bool {

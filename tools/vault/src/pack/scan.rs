@@ -32,12 +32,21 @@ pub(crate) enum Found {
     },
 }
 
-/// Tells `each` what lies between `from` and `to`, until it breaks. Returns the offset behind the last byte that is not zero, and behind every
+/// What a scan makes of zeros where a record could begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Zeros {
+    /// Records may come behind them.
+    Skip,
+    /// Nothing was written from there on yet.
+    End,
+}
+
+/// Tells `each` what lies between two offsets, until it breaks. Returns the offset behind the last byte that is not zero, and behind every
 /// record that a header announces, although it may not be there as a whole.
 pub(crate) fn scan(
     pack: &Pack,
-    from: u64,
-    to: u64,
+    (from, to): (u64, u64),
+    zeros: Zeros,
     each: &mut dyn FnMut(Found) -> ControlFlow<()>,
 ) -> io::Result<u64> {
     let mut window = Window { pack, start: 0, bytes: Vec::new(), end: to, announced: 0 };
@@ -54,6 +63,9 @@ pub(crate) fn scan(
         {
             offset = next;
             continue;
+        }
+        if zeros == Zeros::End && window.is_zero(offset, padded)? && window.has_no_header(padded)? {
+            return Ok(offset.max(window.announced));
         }
         let (next, used) = window.next_record(offset + 1)?;
         let gap_end = next.unwrap_or(used.max(offset));
@@ -120,6 +132,12 @@ impl Window<'_> {
         Ok(RecordHeader::decode(bytes, &key, offset))
     }
 
+    /// Whether there are zeros in place of a header.
+    fn has_no_header(&mut self, offset: u64) -> io::Result<bool> {
+        let bytes = self.bytes(offset, HEADER_SIZE, SMALL_WINDOW)?;
+        Ok(is_zero(&bytes[..bytes.len().min(HEADER_SIZE)]))
+    }
+
     /// Whether all bytes between two offsets of one block are zero.
     fn is_zero(&mut self, from: u64, to: u64) -> io::Result<bool> {
         let count = (to.min(self.end) - from.min(self.end)) as usize;
@@ -139,6 +157,11 @@ impl Window<'_> {
             let tried = if reaches_end { bytes.len() } else { bytes.len().saturating_sub(HEADER_SIZE - 1) };
             if tried == 0 {
                 break;
+            }
+            // Space that is set aside is large, and reads as zeros.
+            if is_zero(&bytes[..tried]) {
+                offset += tried as u64;
+                continue;
             }
             let (mut at, mut announced) = (0, 0);
             while let Some(step) = bytes[at..tried].iter().position(|byte| *byte == RECORD_MAGIC[0]) {
@@ -165,7 +188,8 @@ impl Window<'_> {
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
+    // Several at a time, so that the compiler compares them at once.
+    bytes.chunks(64).all(|part| part.iter().fold(0, |seen, byte| seen | byte) == 0)
 }
 
 const SMALL_WINDOW: usize = 16 * 1024;

@@ -13,7 +13,7 @@ use crate::options::Access;
 use crate::pack::file::{Pack, Packs};
 use crate::pack::footer::{Entry, Footer, FooterState, Gap, GapReason, TRAILER_SIZE, Trailer};
 use crate::pack::record::{HEADER_SIZE, RecordHeader, RecordKind};
-use crate::pack::scan::{Found, scan};
+use crate::pack::scan::{Found, Zeros, scan};
 
 /// What a pack holds beyond what the index knows.
 pub(crate) enum Contents {
@@ -87,7 +87,9 @@ pub(crate) fn read(
         Access::Write => BLOCK,
         Access::Read => row.indexed,
     };
-    Ok(Contents::Open(scanned(packs, pack, row, from, size)?))
+    let is_known = access == Access::Read && row.records > 0;
+    let zeros = if is_known { Zeros::End } else { Zeros::Skip };
+    Ok(Contents::Open(scanned(packs, pack, row, (from, size), zeros)?))
 }
 
 /// The footer a pack ends with, and where its record begins.
@@ -137,7 +139,7 @@ fn finished(
             Some(footer) if offset < start => next = Some(footer),
             Some(_) | None => {
                 is_damaged = true;
-                let earlier = scanned(packs, Arc::clone(&pack), row, BLOCK, start)?;
+                let earlier = scanned(packs, Arc::clone(&pack), row, (BLOCK, start), Zeros::Skip)?;
                 // Without its table every byte is looked at.
                 parts.push(earlier.judge(packs, Sequence(0))?.entries);
             }
@@ -150,11 +152,17 @@ fn finished(
 }
 
 /// Reads a part of a pack from header to header.
-fn scanned(packs: &Packs, pack: Arc<Pack>, row: PackRow, from: u64, to: u64) -> Result<Scanned, VaultError> {
+fn scanned(
+    packs: &Packs,
+    pack: Arc<Pack>,
+    row: PackRow,
+    (from, to): (u64, u64),
+    zeros: Zeros,
+) -> Result<Scanned, VaultError> {
     let mut records: Vec<(u64, RecordHeader)> = Vec::new();
     let mut ranges = Vec::new();
     let mut newer = None;
-    let used = scan(&pack, from, to, &mut |found| {
+    let used = scan(&pack, (from, to), zeros, &mut |found| {
         match found {
             Found::Record { offset, header } => records.push((offset, header)),
             Found::Gap { offset, length } => ranges.push((offset, length)),
@@ -174,6 +182,19 @@ fn scanned(packs: &Packs, pack: Arc<Pack>, row: PackRow, from: u64, to: u64) -> 
 }
 
 impl Scanned {
+    /// The same part of the pack once more, if there was something in it that is no record: its writer may have been about to write one.
+    pub(crate) fn read_again(self, packs: &Packs) -> Result<Self, VaultError> {
+        if self.ranges.is_empty() {
+            return Ok(self);
+        }
+        let size = self
+            .pack
+            .file
+            .size()
+            .map_err(|error| VaultError::disk("read", packs.path(self.pack.id), error))?;
+        scanned(packs, self.pack, self.row, (self.row.indexed, size), Zeros::Skip)
+    }
+
     /// Records that are durable, and so may be known to those who only read.
     pub(crate) fn durable_entries(&self, durable: Sequence) -> Vec<Entry> {
         let listed = self.records.iter().filter(|(_, header)| header.kind.is_listed());

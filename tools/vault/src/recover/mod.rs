@@ -22,6 +22,7 @@ use crate::options::Access;
 use crate::pack::file::Packs;
 use contents::{Contents, Judged};
 use seal::Quarantined;
+use take::Last;
 
 /// What opening found and did besides opening.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,10 +56,12 @@ pub(crate) struct Recovered {
     /// The first sequence to be given.
     pub(crate) next: Sequence,
     pub(crate) damaged: HashSet<AccountNumber>,
+    /// Snapshots that were taken over, both copies of each.
+    pub(crate) snapshots: u64,
 }
 
 /// Why an index cannot be brought up to date.
-enum Obstacle {
+pub(crate) enum Obstacle {
     /// It has to be made anew.
     Rebuild(String),
     /// Something else.
@@ -105,6 +108,11 @@ pub(crate) fn rebuild_index(
     }
 }
 
+/// Takes over what came since into the index of one who reads, while it is used.
+pub(crate) fn catch_up(packs: &Packs, index: &Index) -> Result<Recovered, Obstacle> {
+    recover(packs, index, Access::Read, false)
+}
+
 fn try_index(packs: &Packs, home: &dyn IndexHome, access: Access) -> Result<(Index, Recovered), Obstacle> {
     let store = home.open().map_err(|fault| match fault {
         MetaFault::Full => Obstacle::Error(VaultError::Full),
@@ -132,7 +140,9 @@ fn recover(packs: &Packs, index: &Index, access: Access, is_new: bool) -> Result
         .collect();
     let mut next = vault_row.map_or(Sequence(1), |row| row.next_sequence);
     lost::lose_packs(index, &lost, &mut report)?;
-    let has_damage = take_changed(packs, index, access, changed, &mut next, &mut report)?;
+    let mut last = Last::default();
+    let has_damage = take_changed(packs, index, access, changed, &mut next, &mut last, &mut report)?;
+    let snapshots = last.show(packs, index)?;
     let row = VaultRow { vault: packs.vault(), version: rows::INDEX_VERSION, next_sequence: next };
     if vault_row != Some(row) {
         index.change(|change| {
@@ -150,6 +160,7 @@ fn recover(packs: &Packs, index: &Index, access: Access, is_new: bool) -> Result
         closed: after.into_values().filter(|row| row.state == PackState::Closed).collect(),
         next,
         damaged: damaged_accounts(index)?,
+        snapshots,
         report,
     })
 }
@@ -234,6 +245,7 @@ fn take_changed(
     access: Access,
     mut changed: Vec<PackRow>,
     next: &mut Sequence,
+    last: &mut Last,
     report: &mut OpenReport,
 ) -> Result<bool, VaultError> {
     // Who only reads looks at snapshots first, so that what they need is surely there when it looks at that.
@@ -254,33 +266,38 @@ fn take_changed(
                 durable = durable.max(finished.durable);
                 has_damage |= finished.is_damaged;
                 entries += finished.entries.len();
-                let last = finished.entries.iter().map(|entry| entry.sequence).max().unwrap_or_default();
-                *next = (*next).max(Sequence(last.0 + 1));
+                let highest = finished.entries.iter().map(|entry| entry.sequence).max().unwrap_or_default();
+                *next = (*next).max(Sequence(highest.0 + 1));
                 group.push(finished);
             }
         }
         if entries >= CATCH_UP_ENTRIES_MAX {
-            take::take_finished(packs, index, access, &std::mem::take(&mut group), report)?;
+            take::take_finished(packs, index, access, &std::mem::take(&mut group), last, report)?;
             entries = 0;
         }
     }
     if !group.is_empty() {
-        take::take_finished(packs, index, access, &group, report)?;
+        take::take_finished(packs, index, access, &group, last, report)?;
     }
     if open.is_empty() {
         return Ok(has_damage);
     }
     if access == Access::Read {
         *next = (*next).max(Sequence(durable.0 + 1));
-        take::take_durable(packs, index, &open, durable, report)?;
+        // Everything up to `durable` is in its file by now, although it may not have been there as a whole when that was read.
+        let open: Vec<_> =
+            open.into_iter().map(|scanned| scanned.read_again(packs)).collect::<Result<_, _>>()?;
+        take::take_durable(packs, index, &open, durable, last, report)?;
         return Ok(has_damage);
     }
+    // What may continue a lineage is compared with what is known of it.
+    std::mem::take(last).show(packs, index)?;
     let judged: Vec<_> =
         open.into_iter().map(|scanned| scanned.judge(packs, durable)).collect::<Result<_, _>>()?;
     has_damage |= judged.iter().any(Judged::is_damaged);
-    let last = judged.iter().map(|judged| judged.last).max().unwrap_or_default();
-    *next = (*next).max(Sequence(last.0 + 1));
-    take::take_broken(packs, index, &judged, durable, report)?;
+    let highest = judged.iter().map(|judged| judged.last).max().unwrap_or_default();
+    *next = (*next).max(Sequence(highest.0 + 1));
+    take::take_broken(packs, index, &judged, durable, last, report)?;
     Ok(has_damage)
 }
 

@@ -15,7 +15,7 @@ use crate::ids::{AccountNumber, Sequence};
 use crate::index::Index;
 use crate::index::change::{Change, SnapshotPayload};
 use crate::index::rows::{self, LineageRow, PackRow, PackState};
-use crate::limits::BLOCK;
+use crate::limits::{BLOCK, CATCH_UP_ROWS_BYTES_MAX};
 use crate::options::Access;
 use crate::pack::control::ControlBatch;
 use crate::pack::file::{Pack, Packs};
@@ -27,12 +27,33 @@ use crate::writer::Payload;
 /// A record and the pack it is in.
 type Taken = (Arc<Pack>, Entry);
 
+/// What those who use the index while it catches up see last, all at once: snapshots, because everything they need is there then, and how far
+/// packs are indexed.
+#[derive(Default)]
+pub(crate) struct Last {
+    snapshots: Vec<Taken>,
+    packs: Vec<PackRow>,
+}
+
+impl Last {
+    /// Shows it. Returns how many snapshots came.
+    pub(crate) fn show(mut self, packs: &Packs, index: &Index) -> Result<u64, VaultError> {
+        self.snapshots.sort_unstable_by_key(|(_, entry)| entry.sequence);
+        index.change(|change| {
+            add(packs, change, &self.snapshots)?;
+            self.packs.iter().for_each(|row| change.put_pack(row));
+            Ok(self.snapshots.len() as u64)
+        })
+    }
+}
+
 /// Takes packs with footers over: all their records count.
 pub(crate) fn take_finished(
     packs: &Packs,
     index: &Index,
     access: Access,
     all: &[Finished],
+    last: &mut Last,
     report: &mut OpenReport,
 ) -> Result<(), VaultError> {
     if access == Access::Write {
@@ -49,7 +70,7 @@ pub(crate) fn take_finished(
         pack_rows.push(row_after(&finished.row, state, finished.size, finished.entries.len()));
         taken.extend(finished.entries.iter().map(|entry| (Arc::clone(&finished.pack), *entry)));
     }
-    add_all(packs, index, taken, &pack_rows, report)
+    add_all(packs, index, taken, pack_rows, last, report)
 }
 
 /// Takes packs over that a crash left without footers, and ends them.
@@ -58,6 +79,7 @@ pub(crate) fn take_broken(
     index: &Index,
     all: &[Judged],
     durable: Sequence,
+    last: &mut Last,
     report: &mut OpenReport,
 ) -> Result<(), VaultError> {
     all.iter().try_for_each(|judged| sync(packs, &judged.pack))?;
@@ -72,7 +94,7 @@ pub(crate) fn take_broken(
         pack_rows.push(seal_or_leave(packs, judged, &dropped, taken.len() - before, report)?);
     }
     sync_names(packs)?;
-    add_all(packs, index, taken, &pack_rows, report)
+    add_all(packs, index, taken, pack_rows, last, report)
 }
 
 /// Takes over what is durable of packs that another process writes.
@@ -81,6 +103,7 @@ pub(crate) fn take_durable(
     index: &Index,
     all: &[Scanned],
     durable: Sequence,
+    last: &mut Last,
     report: &mut OpenReport,
 ) -> Result<(), VaultError> {
     let mut taken = Vec::new();
@@ -97,7 +120,7 @@ pub(crate) fn take_durable(
         });
         taken.extend(entries.into_iter().map(|entry| (Arc::clone(&scanned.pack), entry)));
     }
-    add_all(packs, index, taken, &pack_rows, report)
+    add_all(packs, index, taken, pack_rows, last, report)
 }
 
 /// What the last writer left in the system's cache has to be durable before the index names it.
@@ -250,36 +273,41 @@ fn add_all(
     packs: &Packs,
     index: &Index,
     mut taken: Vec<Taken>,
-    pack_rows: &[PackRow],
+    pack_rows: Vec<PackRow>,
+    last: &mut Last,
     report: &mut OpenReport,
 ) -> Result<(), VaultError> {
     report.records += taken.len() as u64;
+    last.packs.extend(pack_rows);
+    last.snapshots.extend(taken.extract_if(.., |(_, entry)| entry.kind == RecordKind::Snapshot));
     taken.sort_unstable_by_key(|(_, entry)| entry.sequence);
     for part in taken.chunks(CHANGE_ENTRIES) {
-        add(packs, index, part)?;
-    }
-    index.change(|change| {
-        pack_rows.iter().for_each(|row| change.put_pack(row));
-        Ok(())
-    })
-}
-
-fn add(packs: &Packs, index: &Index, entries: &[Taken]) -> Result<(), VaultError> {
-    index.change(|change| {
-        for (pack, entry) in entries {
-            if let Some(kind) = Change::object_kind(entry) {
-                change.add_object(pack.id.number, entry, kind)?;
-                continue;
-            }
-            // A record that is damaged has a second copy, which is also among the entries.
-            match payload(packs, pack, entry)? {
-                Some(Payload::Snapshot(payload)) => change.add_snapshot(entry.account, &payload)?,
-                Some(Payload::Control(batch)) => change.add_control(entry.sequence, &batch)?,
-                Some(Payload::Object) | None => {}
+        index.change(|change| add(packs, change, part))?;
+        // Rows of records whose pack is not said to be indexed yet are taken over once more after a crash, and are the same.
+        if index.unflushed_bytes() > CATCH_UP_ROWS_BYTES_MAX {
+            match index.flush() {
+                Ok(()) | Err(VaultError::Full) => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(())
-    })
+    }
+    Ok(())
+}
+
+fn add(packs: &Packs, change: &mut Change<'_>, entries: &[Taken]) -> Result<(), VaultError> {
+    for (pack, entry) in entries {
+        if let Some(kind) = Change::object_kind(entry) {
+            change.add_object(pack.id.number, entry, kind)?;
+            continue;
+        }
+        // A record that is damaged has a second copy, which is also among the entries.
+        match payload(packs, pack, entry)? {
+            Some(Payload::Snapshot(payload)) => change.add_snapshot(entry.account, &payload)?,
+            Some(Payload::Control(batch)) => change.add_control(entry.sequence, &batch)?,
+            Some(Payload::Object) | None => {}
+        }
+    }
+    Ok(())
 }
 
 /// What a snapshot or control record says; `None` if it is damaged.

@@ -8,7 +8,7 @@ mod rows;
 mod tests;
 
 use std::ops::ControlFlow;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use backstore_protocol::account_log::{AccountState, LogError};
 use backstore_protocol::codec::from_postcard;
@@ -16,15 +16,17 @@ use backstore_protocol::ids::{AccountId, DeviceId, FactorId, InviteToken, Signin
 use backstore_protocol::seal_box::verify_proof;
 use backstore_protocol::wire::KeyBlobs;
 
+use crate::account::Account;
 use crate::control::Control;
+use crate::core::Core;
 use crate::error::VaultError;
 use crate::ids::AccountNumber;
 use crate::vault::Vault;
 use rows::{AccountRow, DeviceRow, InviteRow, Row};
 
 /// The accounts of a vault.
-pub struct Registry<'a> {
-    vault: &'a Vault,
+pub struct Registry {
+    core: Arc<Core>,
     control: Control,
 }
 
@@ -106,10 +108,14 @@ pub const INVITATION_MS: i64 = 7 * 24 * 3600 * 1000;
 /// Accounts of one vault that can be listed.
 pub const ACCOUNTS_MAX: usize = 1 << 20;
 
-impl<'a> Registry<'a> {
+impl Registry {
     /// The registry of a vault.
-    pub fn new(vault: &'a Vault) -> Self {
-        Self { vault, control: vault.control() }
+    pub fn new(vault: &Vault) -> Self {
+        Self { core: Arc::clone(vault.core()), control: vault.control() }
+    }
+
+    fn in_vault(&self, number: AccountNumber) -> Account {
+        Account::new(Arc::clone(&self.core), number)
     }
 
     /// The account of this name, made if it is not there.
@@ -195,7 +201,7 @@ impl<'a> Registry<'a> {
 
     /// The account as its log describes it.
     pub fn state(&self, number: AccountNumber) -> Result<AccountState, RegistryError> {
-        let log = self.vault.account(number).log(0)?;
+        let log = self.in_vault(number).log(0)?;
         Ok(AccountState::replay(log.iter().map(|entry| &entry[..]))?)
     }
 
@@ -234,7 +240,7 @@ impl<'a> Registry<'a> {
             changes.push((keys_key(row.number(), keys.factor), Some(keys.encode())));
         }
         changes.extend(invitation.map(|token| (invite_key(token), None)));
-        self.vault.account(row.number()).append_log_with(0, log, changes)?;
+        self.in_vault(row.number()).append_log_with(0, log, changes)?;
         Ok(device_row.info(*tls))
     }
 
@@ -276,7 +282,7 @@ impl<'a> Registry<'a> {
         let row = DeviceRow { number: number.get(), account, device, is_revoked: false };
         let mut changes = vec![(DeviceRow::key(tls.as_bytes()), Some(row.encode()))];
         changes.extend(invitation.map(|token| (invite_key(token), None)));
-        self.vault.account(number).append_log_with(length, &[entry], changes)?;
+        self.in_vault(number).append_log_with(length, &[entry], changes)?;
         Ok(row.info(*tls))
     }
 

@@ -210,3 +210,86 @@ fn the_index_of_another_vault_is_not_used() {
     copy_all(&other.path().join("index"), &dir.path().join("index"));
     open_and_check(dir.path(), 2, "another vault's index");
 }
+
+/// Damage that comes while the vault is open and written to.
+#[test]
+fn a_vault_in_use_is_opened_again_with_all_that_was_acknowledged() {
+    type Damage = (&'static str, fn(&Path));
+    let damages: [Damage; 4] = [
+        ("flipped", |path| {
+            let mut bytes = fs::read(path).expect("a file");
+            let middle = bytes.len() / 2;
+            bytes.get_mut(middle).into_iter().for_each(|byte| *byte ^= 4);
+            fs::write(path, bytes).expect("a file");
+        }),
+        ("zeroed", |path| fs::write(path, vec![0; fs::read(path).expect("a file").len()]).expect("a file")),
+        ("emptied", |path| fs::write(path, b"").expect("a file")),
+        ("deleted", |path| fs::remove_file(path).expect("a file")),
+    ];
+    let mut found = 0;
+    for (what, damage) in damages {
+        let (dir, _) = closed_vault();
+        let mut options = options(dir.path());
+        options.cache_bytes = 0;
+        let vault = Vault::open(options.clone()).expect("opens");
+        vault.account(account_number(1)).set_quota(Some(1 << 40));
+        files_below(&dir.path().join("index"))
+            .iter()
+            .filter(|path| is_rows(path))
+            .for_each(|path| damage(path));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| vault.wait_for_damage());
+            let acknowledged = put_until_damaged(&vault);
+            if vault.core().index.damage().is_none() {
+                // Nobody has met it: then nothing wrong was said.
+                check_and_more(&vault, &acknowledged)
+                    .unwrap_or_else(|error| assert!(error.is_of_index(), "{what}: {error}"));
+            }
+            let is_found = vault.core().index.damage().is_some();
+            found += u32::from(is_found);
+            let again = vault.open_again().unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert!(again.report().index_rebuilt.is_some(), "{what}");
+            check_and_more(&again, &acknowledged)
+                .unwrap_or_else(|error| panic!("{what}: made anew, but {error}"));
+            let quota = again.core().quotas.read().expect("no panic").get(&account_number(1)).copied();
+            assert_eq!(quota, Some(1 << 40), "{what}");
+            let old = vault.account(account_number(1)).have(&[id(1)]);
+            assert!(matches!(old, Err(VaultError::Closed)), "{what}: {old:?}");
+            let locked = Vault::open(options.clone()).err();
+            assert!(matches!(locked, Some(VaultError::Locked { .. })), "{what}: {locked:?}");
+            again.close().unwrap_or_else(|error| panic!("{what}: {error}"));
+            // What waits ends in any case; it may have looked only when the vault was closed.
+            assert!(is_found || waiting.join().expect("no panic").is_none(), "{what}");
+        });
+        drop(vault);
+        assert!(!open_and_check(dir.path(), 2, what), "{what}: the new one is whole");
+    }
+    assert!(found >= 3, "only {found} kinds of damage were met");
+}
+
+fn is_rows(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == "rows") && !path.ends_with("lock")
+}
+
+/// Puts one object after the other until the index refuses; what is durable.
+fn put_until_damaged(vault: &Vault) -> Vec<u64> {
+    let account = vault.account(account_number(2));
+    let mut acknowledged = Vec::new();
+    for name in 50_000..50_400 {
+        match account.put(DEVICE, vec![data(name, 100)]).and_then(crate::Receipt::wait) {
+            Ok(()) => acknowledged.push(name),
+            Err(error) => {
+                assert!(error.is_of_index(), "{error}");
+                break;
+            }
+        }
+    }
+    acknowledged
+}
+
+fn check_and_more(vault: &Vault, acknowledged: &[u64]) -> Result<(), VaultError> {
+    check(vault, 2)?;
+    let account = vault.account(account_number(2));
+    let ids: Vec<_> = acknowledged.iter().map(|name| id(*name)).collect();
+    account.read(&ids, &mut |at, object| assert_eq!(object, Ok(data(acknowledged[at], 100))))
+}

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod faults;
 mod folder;
+mod follow;
 mod golden;
 mod index_damage;
 mod model;

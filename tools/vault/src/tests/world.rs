@@ -58,6 +58,11 @@ impl World {
         Vault::assemble(Parts { packs, index, recovered, sizes }, &options, drive)
     }
 
+    /// The same disk, seen through another index.
+    pub(super) fn through(&self, index: &TestStore) -> Self {
+        Self { index: index.clone(), ..self.clone() }
+    }
+
     /// The world after a power cut. `flushes_lost` are states of the index that did not make it to its disk.
     pub(super) fn after_power_cut(&self, image: Image, flushes_lost: usize) -> Self {
         Self {

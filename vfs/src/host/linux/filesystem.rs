@@ -20,6 +20,7 @@ use fuser::{
 };
 
 use super::super::MountOptions;
+use super::alert::Alert;
 use super::answers::{attributes, errno, lifetime, nothing};
 use super::page::{ListReply, Page};
 use super::push::Pusher;
@@ -33,6 +34,7 @@ use crate::objects::Wait;
 pub(super) struct FuseFilesystem {
     model: Arc<Snapshots>,
     workers: Workers,
+    alert: Alert,
     pusher: Arc<Pusher>,
     requests: Arc<RequestCounts>,
     has_xattrs: bool,
@@ -55,6 +57,7 @@ impl FuseFilesystem {
         Ok(Self {
             model: Arc::clone(model),
             workers: Workers::new(options.workers)?,
+            alert: Alert::new()?,
             pusher: Arc::new(pusher),
             requests: Arc::clone(requests),
             has_xattrs: options.xattrs,
@@ -70,6 +73,7 @@ impl FuseFilesystem {
         ask: impl Fn(&Snapshots, Wait) -> Result<T, Problem> + Send + 'static,
         give: impl FnOnce(Result<T, Problem>, R) + Send + 'static,
     ) {
+        self.alert.request();
         match ask(&self.model, Wait::Not) {
             Err(Problem::NotInMemory) => {
                 self.requests.waited.one();
@@ -83,6 +87,7 @@ impl FuseFilesystem {
 
 impl FuseFilesystem {
     fn list<R: ListReply>(&self, mut page: Page<R>) {
+        self.alert.request();
         let started = page.cookie;
         match page.fill(&self.model, Wait::Not) {
             Err(Problem::NotInMemory) => {

@@ -1,8 +1,9 @@
 //! Linux: FUSE through `fuser`, without libfuse.
 //!
 //! `mount_point` looks where, `system` mounts and unmounts, `filesystem` translates requests into calls of the model, `workers` answer what is not in
-//! memory, `push` puts spare bytes into the page cache.
+//! memory, `alert` keeps the processors awake for them, `push` puts spare bytes into the page cache.
 
+mod alert;
 mod answers;
 mod filesystem;
 #[cfg(any(test, feature = "test-archive"))]
@@ -88,9 +89,14 @@ pub fn this_user() -> Owner {
 ///
 /// # Errors
 ///
-/// [`MountError::NotMounted`] if nothing of ours is mounted there, [`MountError::Busy`], or what the system says.
+/// [`MountError::NotMounted`] if nothing of ours is mounted there, [`MountError::OfAnotherUser`], [`MountError::Busy`], or what the system
+/// says.
 pub fn take_away(path: &Path, even_in_use: bool) -> Result<PathBuf, MountError> {
     let path = mount_point::of_mounted(path)?;
+    let me = this_user().uid;
+    if let Some(uid) = mount_point::user_of(&path).filter(|uid| me != 0 && *uid != me) {
+        return Err(MountError::OfAnotherUser { path, uid });
+    }
     if even_in_use || mount_point::is_dead(&path) {
         system::detach(&path)?;
     } else if system::unmount_unused(&path)? == system::Use::Busy {

@@ -80,15 +80,25 @@ pub(super) fn is_dead(path: &Path) -> bool {
 
 /// Whether what is mounted at `path` is a BackStore archive.
 fn is_ours(path: &Path) -> io::Result<bool> {
+    Ok(mounted(path)?.is_some_and(|mount| mount.is_ours))
+}
+
+/// Which user has mounted what is at `path`, if the system tells.
+pub(super) fn user_of(path: &Path) -> Option<u32> {
+    mounted(path).ok()??.user
+}
+
+fn mounted(path: &Path) -> io::Result<Option<Mount>> {
     let table = fs::read("/proc/self/mountinfo")?;
     let mounts = table.split(|byte| *byte == b'\n').filter_map(parse);
     // Of several mounts at one place the last is the one that is seen.
-    Ok(mounts.rev().find(|mount| mount.point == path).is_some_and(|mount| mount.is_ours))
+    Ok(mounts.rev().find(|mount| mount.point == path))
 }
 
 struct Mount {
     point: PathBuf,
     is_ours: bool,
+    user: Option<u32>,
 }
 
 /// A line of mountinfo: `id parent major:minor root point options [tags] - type source superoptions`.
@@ -98,7 +108,10 @@ fn parse(line: &[u8]) -> Option<Mount> {
     let mut after = fields.skip_while(|field| field != b"-").skip(1);
     let (kind, source) = (after.next()?, after.next()?);
     let is_ours = kind.starts_with(b"fuse") && OsStr::from_bytes(source) == SOURCE;
-    Some(Mount { point: PathBuf::from(point), is_ours })
+    let options = after.next().unwrap_or_default().split(|byte| *byte == b',');
+    let user = options.filter_map(|option| option.strip_prefix(b"user_id=")).next();
+    let user = user.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    Some(Mount { point: PathBuf::from(point), is_ours, user })
 }
 
 /// Space, tab, newline and backslash are written as three octal digits.
@@ -128,9 +141,10 @@ mod tests {
 
     #[test]
     fn mount_tables_are_read() {
-        let line = b"36 35 0:98 / /a\\040b\\134c rw,noatime master:1 - fuse.backstore backstore rw,user_id=0";
+        let line = b"36 35 0:98 / /a\\040b\\134c rw,noatime master:1 - fuse.backstore backstore rw,user_id=1000,group_id=0";
         let mount = parse(line).unwrap();
         assert_eq!((mount.point.as_path(), mount.is_ours), (Path::new("/a b\\c"), true));
+        assert_eq!(mount.user, Some(1000));
         assert!(!parse(b"36 35 0:98 / /a rw - ext4 backstore rw").unwrap().is_ours);
         assert!(!parse(b"36 35 0:98 / /a rw shared:1 - fuse.sshfs host: rw").unwrap().is_ours);
         assert!(parse(b"").is_none() && parse(b"36 35 0:98 / /a rw").is_none());

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
@@ -52,7 +53,20 @@ pub(super) fn mount(
         }
     }
     find_helper().ok_or(MountError::NoFusermount)?;
-    Session::new(filesystem, path, &config).map_err(refused)
+    Session::new(filesystem, path, &config).map_err(|source| refusal(path, source))
+}
+
+/// What the helper's words mean. They are not translated; those that are not known are passed on.
+fn refusal(path: &Path, source: io::Error) -> MountError {
+    let path = path.to_owned();
+    let words = source.to_string();
+    if words.contains("user_allow_other") {
+        MountError::OthersForbidden
+    } else if words.contains("no write access to mountpoint") || words.contains("not owned by user") {
+        MountError::PointForbidden { path }
+    } else {
+        MountError::Refused { path, source: io::Error::new(source.kind(), words.trim().to_owned()) }
+    }
 }
 
 fn mount_directly(device: &OwnedFd, path: &Path, options: &MountOptions) -> rustix::io::Result<()> {
@@ -149,7 +163,10 @@ fn failed(path: &Path, detail: String) -> MountError {
 fn find_helper() -> Option<PathBuf> {
     let paths = env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&paths).chain(usual).map(|folder| folder.join(HELPER)).find(|program| program.is_file())
+    let is_program = |path: &PathBuf| {
+        fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    env::split_paths(&paths).chain(usual).map(|folder| folder.join(HELPER)).find(is_program)
 }
 
 /// Has the kernel read further ahead than its default of 128 KiB. Only root may say so; without it our own reading ahead has to do.
@@ -163,4 +180,24 @@ pub(super) fn read_further_ahead(device: u64) {
 /// Whether the kernel still knows the filesystem with this device number: detached mounts live until nobody uses them.
 pub(super) fn is_connected(device: u64) -> bool {
     Path::new(&format!("/sys/class/bdi/{}:{}", major(device), minor(device))).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_the_helper_are_understood() {
+        let said = |words: &str| refusal(Path::new("/a"), io::Error::other(words)).to_string();
+        let others = said(
+            "fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf\n",
+        );
+        assert!(others.contains("the line `user_allow_other`"), "{others}");
+        let forbidden = "cannot mount at /a: this user may not write there";
+        assert_eq!(said("fusermount3: user has no write access to mountpoint /a\n"), forbidden);
+        assert_eq!(said("fusermount3: mountpoint /a not owned by user\n"), forbidden);
+        let unknown = refusal(Path::new("/a"), io::Error::other("fusermount3: something else\n"));
+        let MountError::Refused { source, .. } = unknown else { panic!("{unknown}") };
+        assert_eq!(source.to_string(), "fusermount3: something else");
+    }
 }

@@ -1,0 +1,117 @@
+//! What work costs: requests of the kernel, and objects fetched.
+
+use super::*;
+
+fn ls(path: &Path) -> usize {
+    let output = Command::new("ls").arg("-l").arg(path).env("LC_ALL", "C").output().unwrap();
+    assert!(output.status.success());
+    output.stdout.iter().filter(|byte| **byte == b'\n').count() - 1
+}
+
+#[test]
+fn a_second_ls_costs_nothing() {
+    if obstacle().is_some() {
+        return;
+    }
+    let (archive, root) = wide(10_000);
+    let mounted = mounted(archive, &[root]);
+    let path = mounted.version(1).join("d");
+    assert_eq!(ls(&path), 10_000);
+    let first = mounted.handle.requests();
+    // `ls` reads with a buffer of 32 KiB; a line takes 152 bytes and the name, rounded up to 8. One more for the end.
+    let pages = 10_000u64.div_ceil(32_768 / (152 + 16)) + 1;
+    assert!(first.listings <= pages + 1 && first.lookups <= 2 && first.attributes <= 4, "{pages}: {first:?}");
+    assert!(first.directories_opened <= 1 && first.xattrs <= 2, "{first:?}");
+    assert_eq!(ls(&path), 10_000);
+    let second = mounted.handle.requests();
+    assert_eq!((second.listings, second.lookups), (first.listings, first.lookups));
+    assert_eq!((second.directories_opened, second.xattrs), (first.directories_opened, first.xattrs));
+    assert!(second.attributes - first.attributes <= 1, "the folder's own attributes hold for a second only");
+}
+
+#[test]
+fn a_second_cat_reads_nothing() {
+    if obstacle().is_some() {
+        return;
+    }
+    let mut archive = TestArchive::new();
+    file(&mut archive, "/small", noise(3000, 1));
+    file(&mut archive, "/large", noise(4_000_000, 2));
+    let first = archive.finish();
+    file(&mut archive, "/small", noise(3000, 1));
+    file(&mut archive, "/large", noise(4_000_000, 2));
+    file(&mut archive, "/third", noise(3000, 3));
+    let second = archive.finish();
+    let mounted = mounted(archive, &[first, second]);
+    for name in ["small", "large"] {
+        let expected = fs::read(mounted.version(1).join(name)).unwrap();
+        let reads = mounted.handle.requests().reads;
+        assert_eq!(fs::read(mounted.version(1).join(name)).unwrap(), expected);
+        assert_eq!(
+            fs::read(mounted.version(2).join(name)).unwrap(),
+            expected,
+            "the same inode, the same pages"
+        );
+        assert_eq!(mounted.handle.requests().reads, reads);
+    }
+}
+
+#[test]
+fn diff_of_two_versions_reads_nothing_equal() {
+    if obstacle().is_some() {
+        return;
+    }
+    let mut archive = TestArchive::new();
+    let mut make = |last| {
+        directory(&mut archive, "/d");
+        (0..50).for_each(|number| file(&mut archive, &format!("/d/{number:02}"), noise(2000, number)));
+        file(&mut archive, "/d/last", noise(2000, last));
+        archive.finish()
+    };
+    let roots = [make(100), make(101)];
+    let mounted = mounted(archive, &roots);
+    let output =
+        Command::new("diff").arg("-rq").args([mounted.version(1), mounted.version(2)]).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.lines().count() == 1 && told.contains("last"), "{told}");
+    assert_eq!(mounted.handle.requests().reads, 2);
+}
+
+#[test]
+fn random_reads_fetch_each_chunk_once() {
+    if obstacle().is_some() {
+        return;
+    }
+    let bytes = noise(24 << 20, 1);
+    let mut archive = TestArchive::new();
+    file(&mut archive, "/disk", bytes.clone());
+    let root = archive.finish();
+    // So small a cache that only the page cache can hold what was fetched.
+    let reading =
+        ReaderOptions { data_cache_bytes: 3 << 20, ahead_bytes_max: 1 << 20, ..ReaderOptions::default() };
+    let mounted = mount_with(archive, &[root], &MountOptions::default(), &reading);
+    let disk = File::open(mounted.version(1).join("disk")).unwrap();
+    mounted.source().take_calls();
+    let mut buffer = [0; 4096];
+    let pages = 24 << 8;
+    // Every page, each some megabytes from the one before.
+    for page in (1..=pages).map(|step| step * 1571 % pages) {
+        let before = mounted.handle.requests();
+        disk.read_exact_at(&mut buffer, page * 4096).unwrap();
+        assert_eq!(buffer, bytes[page as usize * 4096..][..4096]);
+        // Where the pages before are there already the kernel reads more than was asked for, and nothing is left to push.
+        let bytes = mounted.handle.requests().bytes_read - before.bytes_read;
+        if (1..64 << 10).contains(&bytes) {
+            while mounted.handle.requests().pushes == before.pushes {
+                thread::yield_now();
+            }
+        }
+    }
+    // A page that two chunks share is asked for by itself, when its chunks may be gone from the cache.
+    let chunks = mounted.source().ids(ObjectKind::Data);
+    let asked: usize = chunks.iter().map(|id| mounted.source().times_asked(id)).sum();
+    assert!(asked <= 3 * chunks.len(), "{asked} fetches of {} chunks", chunks.len());
+    // What lies in one object and one map node is pushed together.
+    let together = chunks.len() + mounted.source().ids(ObjectKind::Map).len();
+    assert!(mounted.handle.requests().reads <= 2 * together as u64, "{:?}", mounted.handle.requests());
+}
