@@ -8,6 +8,7 @@ pub mod base32;
 pub mod bundle;
 pub mod chunker;
 pub mod codec;
+pub mod compression;
 pub mod content_hash;
 pub mod entry;
 pub mod envelope;

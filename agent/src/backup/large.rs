@@ -76,7 +76,8 @@ pub(super) struct LargeEnd {
 
 /// Bytes of a file that one step reads.
 pub(super) const STEP_BYTES: usize = 4 << 20;
-const READ_BYTES: usize = 1 << 20;
+/// Bytes read at once, more or less: few enough to be in the processor's cache while they are cut, hashed and copied.
+const READ_BYTES: usize = 256 << 10;
 /// How often a file is read again because it changed meanwhile.
 const ATTEMPTS_MAX: usize = 3;
 /// A run of data that is not worth stopping a step for a hole after it.

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, select, unbounded};
 
 use backstore_platform::metadata::{PrincipalCache, XattrReader};
@@ -104,21 +105,68 @@ fn work(first: &Receiver<Job>, then: &Receiver<Job>) {
 #[derive(Clone, Default)]
 pub(super) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 
-/// Buffers kept for use, each of at most a few MiB.
-const BUFFERS_MAX: usize = 12;
+/// Buffers kept for use.
+const BUFFERS_MAX: usize = 16;
+/// Room in a buffer: for a bundle, sealed or not, so that none is moved while it grows. Memory is taken only as it is written to.
+const BUFFER_BYTES: usize = (2 << 20) + (64 << 10);
 
 impl Buffers {
-    /// An empty buffer, with room if there is a used one.
+    /// An empty buffer with room.
     pub(super) fn take(&self) -> Vec<u8> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        let used = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        used.unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
+    }
+
+    /// A buffer's bytes, which give it back when nobody has them any more.
+    pub(super) fn lend(&self, buffer: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Lent { buffer, buffers: self.clone() })
     }
 
     /// Gives a buffer back.
     pub(super) fn give(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         let mut buffers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if buffers.len() < BUFFERS_MAX {
+        if buffers.len() < BUFFERS_MAX && buffer.capacity() > 0 {
             buffers.push(buffer);
         }
+    }
+}
+
+struct Lent {
+    buffer: Vec<u8>,
+    buffers: Buffers,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.buffers.give(std::mem::take(&mut self.buffer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lent_bytes_give_their_buffer_back_with_the_last_of_them() {
+        let buffers = Buffers::default();
+        let mut buffer = buffers.take();
+        buffer.extend_from_slice(b"sealed");
+        let place = buffer.as_ptr();
+        let bytes = buffers.lend(buffer);
+        let part = bytes.slice(2..4);
+        drop(bytes);
+        let another = buffers.take();
+        assert_ne!(another.as_ptr(), place, "a part of it is still in use");
+        assert_eq!(part, b"al"[..]);
+        drop(part);
+        let again = buffers.take();
+        assert_eq!((again.as_ptr(), again.len()), (place, 0));
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use backstore_protocol::bundle::is_compressible;
+use backstore_protocol::compression::{Contents, compressed_length};
 use backstore_protocol::entry::ObjectRef;
 use backstore_protocol::envelope::{Class, Compression, OpenError};
 use backstore_protocol::ids::ObjectId;
@@ -81,6 +82,7 @@ struct Question {
     number: u64,
     object: ObjectRef,
     plain: Vec<u8>,
+    contents: Contents,
 }
 
 enum Item {
@@ -124,14 +126,14 @@ impl Upload {
     }
 
     /// Takes a bundle; tells its id, then that it has passed.
-    pub(super) fn bundle(&self, number: u64, plain: Vec<u8>) {
+    pub(super) fn bundle(&self, number: u64, plain: Vec<u8>, contents: Contents) {
         let (shared, questions) = (Arc::clone(&self.shared), self.questions.clone());
         self.shared.queues.run(Urgency::First, move |_| {
             let id = data_id(&shared.keys.ids, &plain);
             let object = ObjectRef { id, length: plain.len() as u32 };
             let _ = shared.told.send(Told::Identified(number, object));
             if let Some(questions) = questions {
-                let _ = questions.send(Question { number, object, plain });
+                let _ = questions.send(Question { number, object, plain, contents });
             }
         });
     }
@@ -214,11 +216,12 @@ impl Shared {
     }
 
     fn seal(&self, question: Question, verify: bool, sealed: &mut Vec<u8>, objects: &Sender<Item>) {
-        let Question { number, object, plain } = question;
-        let compression = if shrinks(&plain) {
-            Compression::Zstd(self.options.compression_level)
-        } else {
-            Compression::None
+        let Question { number, object, plain, contents } = question;
+        let level = self.options.compression_level;
+        let compression = match contents {
+            _ if !shrinks(&plain) => Compression::None,
+            Contents::Files => Compression::Zstd(level),
+            Contents::Chunks => Compression::ZstdChunks(level),
         };
         self.keys.seal(
             Class::Data,
@@ -250,7 +253,7 @@ impl Shared {
         let bytes = if stored < COPY_BYTES_MAX {
             Bytes::copy_from_slice(sealed)
         } else {
-            Bytes::from(std::mem::take(sealed))
+            self.buffers.lend(std::mem::replace(sealed, self.buffers.take()))
         };
         let sealed = SealedObject {
             id: object.id,
@@ -326,7 +329,6 @@ fn shrinks(plain: &[u8]) -> bool {
     let places = [0, plain.len() / 2, plain.len().saturating_sub(SAMPLE)];
     places.into_iter().any(|start| {
         let sample = &plain[start..plain.len().min(start + SAMPLE)];
-        is_compressible(sample)
-            || backstore_protocol::envelope::compressed_length(sample, 1) < sample.len() / 32 * 31
+        is_compressible(sample) || compressed_length(sample, 1) < sample.len() / 32 * 31
     })
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use backstore_protocol::compression::Contents;
 use backstore_protocol::entry::Content;
 
 use super::{CUTTING_MAX, Done, Large, PLAIN_MAX, Pipeline, QUEUE_MAX, has_content};
@@ -75,11 +76,11 @@ impl Pipeline<'_> {
         match failure {
             None => {
                 large.file = Some(file);
-                self.pass_on(complete);
+                self.pass_on(complete, Contents::Chunks);
                 self.advance_large(place);
             }
             Some(error) => {
-                self.pass_on(complete);
+                self.pass_on(complete, Contents::Chunks);
                 self.larges.remove(&place);
                 match error {
                     Some(error) => self.take_failure(&file.task, &error),

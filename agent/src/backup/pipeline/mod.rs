@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, select, unbounded};
 
 use backstore_platform::metadata::PrincipalCache;
 use backstore_platform::walk::{Directory, Stat};
+use backstore_protocol::compression::Contents;
 use backstore_protocol::entry::{Entry, Kind};
 use backstore_protocol::ids::ContentHash;
 use backstore_protocol::keys::Keys;
@@ -408,13 +409,13 @@ impl<'a> Pipeline<'a> {
     fn end_bundles(&mut self) {
         let mut complete = Vec::new();
         self.bundling.end(&mut self.objects, &mut complete);
-        self.pass_on(complete);
+        self.pass_on(complete, Contents::Files);
     }
 
-    fn pass_on(&mut self, complete: Vec<(u64, Vec<u8>)>) {
+    fn pass_on(&mut self, complete: Vec<(u64, Vec<u8>)>, contents: Contents) {
         for (number, plain) in complete {
             self.plain += plain.len();
-            self.upload.bundle(number, plain);
+            self.upload.bundle(number, plain, contents);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use backstore_platform::metadata::{RawXattr, entry_from};
 use backstore_platform::walk::FullStat;
+use backstore_protocol::compression::Contents;
 use backstore_protocol::entry::{Content, Entry, Kind, Principal, PrincipalId, Xattr};
 use backstore_protocol::limits::{BUNDLE_BYTES_MAX, INLINE_BYTES_MAX, XATTR_INLINE_BYTES_MAX};
 
@@ -34,7 +35,7 @@ impl Pipeline<'_> {
             }
         }
         self.cutting.buffers.give(bytes);
-        self.pass_on(complete);
+        self.pass_on(complete, Contents::Files);
         Ok(())
     }
 
@@ -122,7 +123,7 @@ impl Pipeline<'_> {
         self.objects.close(number);
         let mut plain = self.cutting.buffers.take();
         plain.extend_from_slice(bytes);
-        self.pass_on(vec![(number, plain)]);
+        self.pass_on(vec![(number, plain)], Contents::Files);
         Part { object: number, offset: 0, length: bytes.len() as u32 }
     }
 }

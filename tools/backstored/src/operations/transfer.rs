@@ -7,7 +7,7 @@ use backstore_protocol::object::{ObjectKind, SealedObject, reference_ids};
 use backstore_protocol::store::ReadFailure;
 use backstore_protocol::wire::{
     Changed, Durable, ErrorCode, Frame, Frames, Get, Have, HaveBits, LinkError, ObjectItem, ObjectStatus,
-    Objects, Put, Received, Stream, Watch,
+    Objects, Put, Received, Stream, Watch, give_back,
 };
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -54,7 +54,8 @@ pub async fn put<S: Stream>(
     let message: Put = frame.message()?;
     let sequence = message.sequence;
     let Some(_budget) = service.budget.take(frame.tail.len()).await else { return Ok(()) };
-    let objects = objects_of(&message, frame.tail)?;
+    let Frame { tail, .. } = frame;
+    let objects = objects_of(&message, tail.clone())?;
     let (durable, is_durable) = oneshot::channel();
     let (shared, client) = (Arc::clone(service), Arc::clone(client));
     let received = blocking(move || {
@@ -69,7 +70,11 @@ pub async fn put<S: Stream>(
         return refuse(frames, &refused).await;
     }
     frames.send(&Received { sequence }, &[]).await?;
-    match is_durable.await {
+    let outcome = is_durable.await;
+    if let Ok(memory) = tail.try_into_mut() {
+        give_back(memory);
+    }
+    match outcome {
         Ok(Ok(())) => frames.send(&Durable { sequence }, &[]).await,
         Ok(Err(error)) => refuse(frames, &Refused::from(error)).await,
         // The vault is being closed.
