@@ -25,7 +25,13 @@ pub(super) trait Differences {
     /// A file is new or has changed.
     fn put(&mut self, changed: Changed) -> Result<(), BackupError>;
     /// A file is new under this key, but the basis has it elsewhere: this is its entry.
-    fn put_known(&mut self, key: Vec<u8>, entry: Entry, in_basis: bool) -> Result<(), BackupError>;
+    fn put_known(
+        &mut self,
+        key: Vec<u8>,
+        entry: Entry,
+        basis: Option<Box<Entry>>,
+        in_basis: bool,
+    ) -> Result<(), BackupError>;
     /// A file of the basis is no longer there.
     fn remove(&mut self, key: Vec<u8>, kind: Kind) -> Result<(), BackupError>;
 }
@@ -60,6 +66,7 @@ pub(super) struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
+    #[expect(clippy::too_many_arguments, reason = "everything a comparison is made of, once")]
     pub(super) fn new(
         events: &'a Events<'a>,
         basis: BasisEntries,
@@ -175,7 +182,7 @@ impl<'a> Merge<'a> {
         }
         if let Some(old) = old.filter(|old| !implied && self.nodes.has_content_of(old)) {
             if self.is_unchanged(&old, &stat, mount) {
-                return out.put_known(key, old, in_basis);
+                return out.put_known(key, old, basis, in_basis);
             }
             if !in_basis {
                 basis = Some(Box::new(old));

@@ -16,7 +16,8 @@ impl Tally {
     /// An entry goes into the tree, over that of the basis if it has one here. What the basis has may be unreadable: then all of it counts
     /// as changed.
     pub(super) fn put(&mut self, in_basis: bool, basis: Option<&Entry>, entry: &Entry) {
-        let change = match basis {
+        // What has moved here has a basis, but not at this path.
+        let change = match basis.filter(|_| in_basis) {
             Some(basis) => Change::between(basis, entry),
             None if in_basis => Some(Change::Content),
             None => Some(Change::Added),
@@ -32,7 +33,7 @@ impl Tally {
     /// A file that a dry run would read: only its stamps tell how it differs.
     pub(super) fn would_put(&mut self, changed: &Changed) {
         let Changed { stat, basis, in_basis, .. } = changed;
-        let change = match basis {
+        let change = match basis.as_ref().filter(|_| *in_basis) {
             Some(basis) if stat.kind.is_directory() && basis.mode == stat.mode => None,
             Some(_) => Some(Change::Content),
             None if *in_basis => Some(Change::Content),

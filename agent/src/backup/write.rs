@@ -32,8 +32,14 @@ impl Differences for Pipeline<'_> {
         Pipeline::put(self, changed)
     }
 
-    fn put_known(&mut self, key: Vec<u8>, entry: Entry, in_basis: bool) -> Result<(), BackupError> {
-        Pipeline::put_known(self, key, entry, in_basis)
+    fn put_known(
+        &mut self,
+        key: Vec<u8>,
+        entry: Entry,
+        basis: Option<Box<Entry>>,
+        in_basis: bool,
+    ) -> Result<(), BackupError> {
+        Pipeline::put_known(self, key, entry, basis, in_basis)
     }
 
     fn remove(&mut self, key: Vec<u8>, kind: Kind) -> Result<(), BackupError> {
@@ -51,8 +57,14 @@ impl Differences for DryRun {
         Ok(())
     }
 
-    fn put_known(&mut self, _: Vec<u8>, entry: Entry, in_basis: bool) -> Result<(), BackupError> {
-        self.0.put(in_basis, None, &entry);
+    fn put_known(
+        &mut self,
+        _: Vec<u8>,
+        entry: Entry,
+        basis: Option<Box<Entry>>,
+        in_basis: bool,
+    ) -> Result<(), BackupError> {
+        self.0.put(in_basis, basis.as_deref(), &entry);
         Ok(())
     }
 
@@ -97,7 +109,7 @@ pub(super) fn write_snapshot(
         check_roots(&roots.paths, basis, &nodes, &table)?;
     }
     let clean = basis.map(clean_before).unwrap_or_default();
-    let now_ns = now.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(now.nanoseconds));
+    let now_ns = nanoseconds(now);
     let reread = Reread::new(basis.map(|basis| basis.compared_ns), now_ns, plan.reread_every);
     let moved = Moved::new(nodes.clone(), basis);
     let mounts = Mounts::new((*table).clone(), basis.map_or(&[], |basis| &basis.body.mounts));
@@ -333,7 +345,7 @@ impl Writer<'_> {
             snapshot,
             is_unchanged: false,
             is_partial: false,
-            scan_started_ns: self.scan_started_ns,
+            scan_started_ns: self.scan_started_ns.min(self.scan_started_by_the_clock_now()),
             totals,
             entries: self.entries,
             changes,

@@ -197,10 +197,11 @@ impl<'a> Pipeline<'a> {
         &mut self,
         key: Vec<u8>,
         entry: Entry,
+        basis: Option<Box<Entry>>,
         in_basis: bool,
     ) -> Result<(), BackupError> {
         let state = State::Known(Box::new(entry), Vec::new());
-        self.queue.push(Item { key, basis: None, in_basis, state });
+        self.queue.push(Item { key, basis, in_basis, state });
         self.go_on()
     }
 

@@ -68,6 +68,8 @@ enum Edit {
     Directory(u8),
     Remove(u8),
     RemoveFolder(u8),
+    MoveFolder(u8),
+    ExchangeFolders(u8, u8),
     Mode(u8, bool),
     Time(u8, u8),
 }
@@ -82,6 +84,8 @@ fn any_edit() -> impl Strategy<Value = Edit> {
         1 => (0..30u8).prop_map(Edit::Directory),
         3 => (0..30u8).prop_map(Edit::Remove),
         1 => (0..4u8).prop_map(Edit::RemoveFolder),
+        2 => (0..4u8).prop_map(Edit::MoveFolder),
+        2 => (0..4u8, 0..4u8).prop_map(|(one, other)| Edit::ExchangeFolders(one, other)),
         1 => (0..30u8, any::<bool>()).prop_map(|(file, private)| Edit::Mode(file, private)),
         1 => (0..30u8, 0..3u8).prop_map(|(file, second)| Edit::Time(file, second)),
     ]
@@ -114,6 +118,21 @@ fn apply(root: &Path, edit: &Edit) {
             if file != other && path(other).is_file() && !path(other).is_symlink() {
                 clear(&path(file));
                 fs::hard_link(path(other), path(file)).unwrap();
+            }
+        }
+        // What is moved is known again, and still new at its path.
+        Edit::MoveFolder(number) => {
+            let target = root.join("moved");
+            if !target.exists() && folder(number).exists() {
+                fs::rename(folder(number), target).unwrap();
+            }
+        }
+        Edit::ExchangeFolders(one, other) => {
+            let (one, other, between) = (folder(one), folder(other), root.join("between"));
+            if one.exists() && other.exists() && !one.starts_with(&other) && !other.starts_with(&one) {
+                fs::rename(&one, &between).unwrap();
+                fs::rename(&other, &one).unwrap();
+                fs::rename(&between, &other).unwrap();
             }
         }
         Edit::Fifo(file) => {
