@@ -101,11 +101,6 @@ pub fn open_direct(path: &Path) -> Option<File> {
     system::open_direct(path)
 }
 
-/// Reads what the system's cache has of `buffer.len()` bytes from `offset` on, without waiting for a disk. Nothing if it has nothing, or cannot tell.
-pub fn read_cached_at(file: &File, buffer: &mut [u8], offset: u64) -> Option<usize> {
-    system::read_cached_at(file, buffer, offset)
-}
-
 /// Writes all `buffers`, one behind the other, from `offset` on. The slices are used up.
 ///
 /// # Errors

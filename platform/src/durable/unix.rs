@@ -54,21 +54,9 @@ pub(super) fn open_direct(path: &Path) -> Option<File> {
     rustix::fs::open(path, flags, Mode::empty()).ok().map(File::from)
 }
 
-#[cfg(target_os = "linux")]
-pub(super) fn read_cached_at(file: &File, buffer: &mut [u8], offset: u64) -> Option<usize> {
-    use rustix::io::{IoSliceMut, ReadWriteFlags};
-    let mut buffers = [IoSliceMut::new(buffer)];
-    rustix::io::preadv2(file, &mut buffers, offset, ReadWriteFlags::NOWAIT).ok()
-}
-
 /// macOS turns its cache off for a whole open file only, with a call that no safe crate offers.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn open_direct(_path: &Path) -> Option<File> {
-    None
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn read_cached_at(_file: &File, _buffer: &mut [u8], _offset: u64) -> Option<usize> {
     None
 }
 

@@ -24,10 +24,6 @@ pub(super) fn open_direct(_path: &Path) -> Option<File> {
     None
 }
 
-pub(super) fn read_cached_at(_file: &File, _buffer: &mut [u8], _offset: u64) -> Option<usize> {
-    None
-}
-
 pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     match file.seek_read(buffer, offset) {
         // Reading behind the end is an error here; elsewhere it is an end.

@@ -111,11 +111,7 @@ impl DiskFile for RealFile {
     }
 
     fn read_bulk_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if let Some(read) = durable::read_cached_at(&self.file, buffer, offset)
-            && read == buffer.len()
-        {
-            return Ok(read);
-        }
+        // Asking the system's cache first, without waiting, makes Linux read ahead into it: everything would be read twice.
         let direct = self.direct.get_or_init(|| durable::open_direct(&self.path));
         let read = direct.as_ref().and_then(|file| durable::read_at(file, buffer, offset).ok());
         // Whatever is wrong, the usual way says it.
