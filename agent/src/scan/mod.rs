@@ -11,7 +11,7 @@ mod own;
 mod reading;
 mod roots;
 mod sort;
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests;
 
 use std::io;

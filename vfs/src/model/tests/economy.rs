@@ -1,0 +1,186 @@
+//! How much is fetched, kept and given unasked.
+
+use super::*;
+
+#[test]
+fn sniffing_fetches_one_object() {
+    let mut archive = TestArchive::new();
+    for number in 0..20u64 {
+        archive.add(&unix(&format!("/{number:02}")), Entry::new(Kind::File), &file(&noise(6 << 20, number)));
+    }
+    let root = archive.finish();
+    let snapshots = snapshots(&archive, vec![at(1, root)]);
+    let top = find(&snapshots, "1970-01-12_14-46-50").unwrap();
+    let files = list(&snapshots, top.ino);
+    archive.source().take_calls();
+    for (_, attributes) in files {
+        assert_eq!(snapshots.read(attributes.ino, 0, 4096, WAIT).unwrap().runs[0].length(), 4096);
+    }
+    let asked: Vec<_> = archive.source().take_calls().into_iter().flatten().collect();
+    let data: HashSet<_> = archive.source().ids(ObjectKind::Data).into_iter().collect();
+    let asked = asked.iter().filter(|id| data.contains(*id));
+    assert_eq!(asked.count(), 20, "one bundle of each file, and nothing of the files after it");
+}
+
+#[test]
+fn neighbours_are_fetched_and_given_before_they_are_read() {
+    let mut archive = TestArchive::new();
+    let root = many(&mut archive);
+    let snapshots = snapshots(&archive, vec![at(1, root)]);
+    let top = find(&snapshots, "1970-01-12_14-46-50").unwrap();
+    let files = list(&snapshots, top.ino);
+    let (give, given) = std::sync::mpsc::channel();
+    let give = std::sync::Mutex::new(give);
+    snapshots.set_spare_taker(Arc::new(move |spare| give.lock().unwrap().send(spare).unwrap()));
+    let numbers: HashMap<_, u64> =
+        files.iter().zip(0..).map(|((_, attributes), number)| (attributes.ino, number)).collect();
+    let mut in_page_cache = BTreeSet::new();
+    let take = |spare: Spare, in_page_cache: &mut BTreeSet<Ino>| {
+        let number = numbers[&spare.ino];
+        let expected = noise(if number % 100 == 7 { 300_000 } else { 5000 }, number);
+        assert_eq!((spare.offset, spare.size, &spare.bytes[..]), (0, expected.len() as u64, &expected[..]));
+        in_page_cache.insert(spare.ino);
+    };
+    for (_, attributes) in &files[..3] {
+        snapshots.read(attributes.ino, 0, 100, WAIT).unwrap();
+    }
+    // A reader that goes on in order finds nearly all it reads in its page cache.
+    let mut asked = 0;
+    take(given.recv().unwrap(), &mut in_page_cache);
+    for (_, attributes) in &files[3..] {
+        given.try_iter().for_each(|spare| take(spare, &mut in_page_cache));
+        if !in_page_cache.contains(&attributes.ino) {
+            snapshots.read(attributes.ino, 0, 100, WAIT).unwrap();
+            asked += 1;
+        }
+    }
+    drop(snapshots);
+    given.iter().for_each(|spare| take(spare, &mut in_page_cache));
+    assert!(in_page_cache.len() > files.len() * 9 / 10, "{} given, {asked} asked for", in_page_cache.len());
+}
+
+#[test]
+fn who_reads_a_tree_finds_the_next_directories_read() {
+    let mut archive = TestArchive::new();
+    for directory in 0..40u64 {
+        archive.add(&unix(&format!("/{directory:02}")), Entry::new(Kind::Directory), &[]);
+    }
+    for number in 0..400u64 {
+        let path = unix(&format!("/{:02}/{number:03}", number / 10));
+        archive.add(&path, Entry::new(Kind::File), &file(&noise(300 + number as usize, number)));
+    }
+    let root = archive.finish();
+    let snapshots = snapshots(&archive, vec![at(1, root)]);
+    let (give, given) = std::sync::mpsc::channel();
+    let give = std::sync::Mutex::new(give);
+    snapshots.set_spare_taker(Arc::new(move |spare: Spare| give.lock().unwrap().send(spare.ino).unwrap()));
+    let top = find(&snapshots, "1970-01-12_14-46-50").unwrap();
+    let mut asked = 0;
+    for (at, (_, directory)) in list(&snapshots, top.ino).into_iter().enumerate() {
+        let files = list(&snapshots, directory.ino);
+        // From the third directory on listing it is enough: all but the file left out are given.
+        let expected = if at < 2 { 0 } else { files.len() - 1 };
+        let in_page_cache: BTreeSet<_> = (0..expected).map(|_| given.recv().unwrap()).collect();
+        let missing = files.iter().filter(|(_, attributes)| !in_page_cache.contains(&attributes.ino));
+        for (_, attributes) in missing.take(2) {
+            snapshots.read(attributes.ino, 0, 100, WAIT).unwrap();
+            asked += 1;
+        }
+    }
+    assert_eq!(asked, 2 * 2 + 38);
+}
+
+/// 400 directories of 40 fifos with long names, in the top directory: a tree of many leaves.
+fn broad(archive: &mut TestArchive) -> Root {
+    archive.add(&unix("/"), Entry::new(Kind::Directory), &[]);
+    for directory in 0..400 {
+        archive.add(&unix(&format!("/{directory:03}")), Entry::new(Kind::Directory), &[]);
+        for number in 0..40 {
+            let name = format!("{number:03}{}", "x".repeat(200));
+            let key = child_key(format!("/\0{directory:03}").as_bytes(), name.as_bytes());
+            archive.add_raw(key, Entry::new(Kind::Fifo));
+        }
+    }
+    archive.finish()
+}
+
+#[test]
+fn who_walks_a_tree_has_it_fetched_in_a_few_calls() {
+    let mut archive = TestArchive::new();
+    let root = broad(&mut archive);
+    let nodes = archive.source().ids(ObjectKind::Tree);
+    assert!(nodes.len() > 60, "{} nodes", nodes.len());
+    let snapshots = snapshots(&archive, vec![at(1, root)]);
+    let top = find(&snapshots, "1970-01-12_14-46-50").unwrap();
+    for (_, directory) in list(&snapshots, top.ino) {
+        assert_eq!(list(&snapshots, directory.ino).len(), 40);
+    }
+    let calls = archive.source().take_calls();
+    let asked: Vec<_> = calls.iter().flatten().collect();
+    assert_eq!(asked.len(), nodes.len(), "each node once");
+    assert!(calls.len() <= nodes.len() / 4, "{} calls for {} nodes", calls.len(), nodes.len());
+}
+
+#[test]
+fn who_looks_around_has_little_fetched() {
+    let mut archive = TestArchive::new();
+    let root = broad(&mut archive);
+    let snapshots = snapshots(&archive, vec![at(1, root)]);
+    let paths = [390, 12, 200].map(|directory| format!("1970-01-12_14-46-50/{directory:03}"));
+    for path in &paths {
+        let found = find(&snapshots, path).unwrap();
+        list(&snapshots, found.ino);
+    }
+    let asked = archive.source().take_calls().into_iter().flatten().count();
+    let nodes = archive.source().ids(ObjectKind::Tree).len();
+    // A few leaves after each place, and the way there.
+    assert!(asked <= 3 * (8 + 3) && asked < nodes / 2, "{asked} of {nodes} nodes");
+}
+
+#[test]
+fn random_reads_give_the_rest_of_the_chunk() {
+    let mut archive = TestArchive::new();
+    archive.add(&unix("/disk"), Entry::new(Kind::File), &file(&noise(12 << 20, 1)));
+    let root = archive.finish();
+    let snapshots = snapshots(&archive, vec![at(1, root)]);
+    let disk = find(&snapshots, "1970-01-12_14-46-50/disk").unwrap();
+    let reading = snapshots.read(disk.ino, 7 << 20, 4096, WAIT).unwrap();
+    let [spare] = &reading.spare[..] else { panic!("{:?}", reading.spare.len()) };
+    let range = spare.offset as usize..spare.offset as usize + spare.bytes.len();
+    assert!(range.contains(&(7 << 20)) && range.len() > 4096);
+    assert_eq!(spare.bytes, noise(12 << 20, 1)[range]);
+    assert_eq!((spare.ino, spare.size), (disk.ino, 12 << 20));
+    // From front to back nothing is spare: the system comes for it itself.
+    for at in 0..5 {
+        let reading = snapshots.read(disk.ino, (7 << 20) + 4096 * (at + 1), 4096, WAIT).unwrap();
+        assert!(reading.spare.is_empty());
+    }
+}
+
+#[test]
+fn what_was_read_from_front_to_back_makes_room() {
+    const SIZE: usize = 40 << 20;
+    let mut archive = TestArchive::new();
+    archive.add(&unix("/film"), Entry::new(Kind::File), &file(&noise(SIZE, 1)));
+    let root = archive.finish();
+    let reader = ObjectReader::new(archive.source(), archive.keys(), &ReaderOptions::default()).unwrap();
+    let snapshots = Snapshots::new(&reader, OWNER).unwrap();
+    snapshots.set_versions(vec![at(1, root)]);
+    let film = find(&snapshots, "1970-01-12_14-46-50/film").unwrap();
+    let mut bytes = Vec::new();
+    while bytes.len() < SIZE {
+        for run in snapshots.read(film.ino, bytes.len() as u64, 128 << 10, WAIT).unwrap().runs {
+            let Run::Data(data) = run else { panic!("{run:?}") };
+            bytes.extend_from_slice(&data);
+        }
+    }
+    assert!(bytes == noise(SIZE, 1));
+    let held = reader.cached_bytes().1;
+    assert!(held < 16 << 20, "{held} bytes are held behind the reader");
+    let objects = archive.source().ids(ObjectKind::Data);
+    let times: Vec<_> = objects.iter().map(|id| archive.source().times_asked(id)).collect();
+    assert!(times.iter().all(|times| *times == 1), "each object came once: {times:?}");
+    // Who goes back finds everything, fetched again.
+    let again = snapshots.read(film.ino, 1 << 20, 4096, WAIT).unwrap();
+    assert_eq!(again.runs, [Run::Data(noise(SIZE, 1)[1 << 20..(1 << 20) + 4096].to_vec().into())]);
+}
