@@ -25,7 +25,7 @@ enum Effort {
     Level(i32),
     /// [`LEVEL_TUNED`] with the tables for these contents.
     Tuned(Contents),
-    /// For what hardly shrinks, whatever is tried.
+    /// For chunks that hardly shrink, whatever is tried.
     Light,
 }
 
@@ -70,7 +70,8 @@ impl Effort {
         if level != LEVEL_TUNED {
             return Self::Level(level);
         }
-        if plain.len() < SAMPLED_BYTES_MIN {
+        // In a bundle of files the next file may well shrink.
+        if contents == Contents::Files || plain.len() < SAMPLED_BYTES_MIN {
             return Self::Tuned(contents);
         }
         let middle = plain.len() / 2;
@@ -138,14 +139,16 @@ mod tests {
     #[test]
     fn work_is_given_where_it_pays() {
         let text = b"the quick brown fox jumps over the lazy dog ".repeat(30_000);
-        for contents in [Contents::Files, Contents::Chunks] {
-            check(&text, contents, Effort::Tuned(contents));
-            check(&hardly_shrinking(), contents, Effort::Light);
-            check(&noise(1 << 20), contents, Effort::Light);
-            check(&noise(SAMPLED_BYTES_MIN), contents, Effort::Light);
-            check(&noise(SAMPLED_BYTES_MIN - 1), contents, Effort::Tuned(contents));
-            check(b"", contents, Effort::Tuned(contents));
-        }
+        let files = Effort::Tuned(Contents::Files);
+        check(&text, Contents::Files, files);
+        check(&hardly_shrinking(), Contents::Files, files);
+        let chunks = Effort::Tuned(Contents::Chunks);
+        check(&text, Contents::Chunks, chunks);
+        check(&hardly_shrinking(), Contents::Chunks, Effort::Light);
+        check(&noise(1 << 20), Contents::Chunks, Effort::Light);
+        check(&noise(SAMPLED_BYTES_MIN), Contents::Chunks, Effort::Light);
+        check(&noise(SAMPLED_BYTES_MIN - 1), Contents::Chunks, chunks);
+        check(b"", Contents::Chunks, chunks);
     }
 
     #[test]
