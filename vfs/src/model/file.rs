@@ -88,11 +88,18 @@ impl ReadFile {
             Wait::Not => Some(self.content.read_runs(offset, length, wait)?),
             Wait::UntilDeadline => None,
         };
-        let pace = lock(&self.sequence).note(offset, length, at_once.is_none());
+        // Both at once: another reader may begin elsewhere right afterwards.
+        let (pace, behind) = {
+            let mut sequence = lock(&self.sequence);
+            let pace = sequence.note(offset, length, at_once.is_none());
+            (pace, sequence.behind(pace))
+        };
         if let Pace::Sequential { from, to } = pace {
             self.fetch_ahead(reader, from, to);
         }
-        self.let_go_behind(reader, offset.saturating_sub(LARGE_READ_OFF_MAX));
+        if let Some((from, to)) = behind {
+            self.let_go(reader, from, to);
+        }
         let reading = match at_once {
             Some(reading) => reading,
             None => self.content.read_runs(offset, length, wait)?,
@@ -110,11 +117,7 @@ impl ReadFile {
     }
 
     /// What was read from front to back is in the system's page cache now: here its memory is for what comes.
-    fn let_go_behind(&self, reader: &ObjectReader, to: u64) {
-        let from = lock(&self.sequence).held_from;
-        if from + LET_GO_BYTES_MIN > to {
-            return;
-        }
+    fn let_go(&self, reader: &ObjectReader, from: u64, to: u64) {
         let (objects, end) = objects_within(reader, self.content.content(), self.content.size(), from, to);
         objects.into_iter().for_each(|object| reader.let_go(object));
         let mut sequence = lock(&self.sequence);
@@ -201,6 +204,13 @@ impl Sequence {
         self.ahead_to = self.next + self.window;
         Pace::Sequential { from, to: self.ahead_to }
     }
+
+    /// What a reader that reads on is done with, if that is worth the effort.
+    fn behind(&self, pace: Pace) -> Option<(u64, u64)> {
+        let to = self.next.saturating_sub(LARGE_READ_OFF_MAX);
+        let is_enough = self.held_from.saturating_add(LET_GO_BYTES_MIN) <= to;
+        (pace != Pace::Random && is_enough).then_some((self.held_from, to))
+    }
 }
 
 #[cfg(test)]
@@ -242,6 +252,25 @@ mod tests {
             Pace::Random | Pace::Steady => None,
         });
         assert_eq!(far.max(), Some(WINDOW_LARGE_MIN));
+    }
+
+    #[test]
+    fn only_who_reads_on_lets_go_of_what_is_behind() {
+        let mut sequence = Sequence::default();
+        let mut held = 0;
+        for at in 0..64 {
+            let pace = sequence.note(at * MIB, MIB, false);
+            let Some((from, to)) = sequence.behind(pace) else { continue };
+            assert!(
+                from == held && to >= from + LET_GO_BYTES_MIN && to + LARGE_READ_OFF_MAX <= (at + 1) * MIB
+            );
+            (held, sequence.held_from) = (to, to);
+        }
+        assert!(held > 0);
+        for offset in [900, 10, 500, 501, 30].map(|offset| offset * MIB) {
+            let pace = sequence.note(offset, 4 * KIB, true);
+            assert_eq!(sequence.behind(pace), None, "{offset}");
+        }
     }
 
     #[test]
