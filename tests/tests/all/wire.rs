@@ -42,12 +42,17 @@ async fn check_frames(connecting: &Connecting) {
     ] {
         assert_eq!(answer(&link, bytes).await, expected, "{what}");
     }
-    // The connection is none the worse.
-    let mut frames = Frames::new(link.open().await.unwrap());
+    // The connection is none the worse. Who is not enrolled is served one stream after another.
     let hello = Hello { minor: MINOR, features: 0, agent_version: "test".to_owned(), client_time: 0 };
+    let mut frames = Frames::new(link.open().await.unwrap());
     frames.send(&hello, &[]).await.unwrap();
-    let welcome: Welcome = frames.expect().await.unwrap().message().unwrap();
-    assert!(welcome.account.is_none());
+    let mut waiting = Frames::new(link.open().await.unwrap());
+    waiting.send(&hello, &[]).await.unwrap();
+    for frames in [&mut frames, &mut waiting] {
+        let welcome: Welcome = frames.expect().await.unwrap().message().unwrap();
+        assert!(welcome.account.is_none());
+        frames.finish().unwrap();
+    }
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backstore_protocol::ids::SigningPublicKey;
 use backstore_protocol::quic::{Incoming, Listener, ListenerOptions};
 use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
 
 use crate::connection::{Client, serve_stream};
 use crate::healing::{self, GaveUp};
@@ -28,7 +28,7 @@ pub struct ServeOptions {
     pub device_connections_max: usize,
 }
 
-/// Streams of a client that is not enrolled.
+/// Streams of a client that is not enrolled which are served at once.
 const STRANGER_STREAMS_MAX: usize = 1;
 /// How long requests may go on once the server is to stop.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -159,18 +159,15 @@ async fn connect(service: Arc<Service>, incoming: Incoming, devices: Arc<Devices
             return;
         }
     };
-    let streams = Arc::new(AtomicUsize::new(0));
+    // Whoever is not enrolled is served one stream after another: enough to log in, and little to hold. What waits is not read.
+    let strangers = Arc::new(Semaphore::new(STRANGER_STREAMS_MAX));
     while let Some(stream) = link.accept().await {
-        // Whoever is not enrolled has one stream: enough to log in, and little to hold.
-        if client.state().device.is_none() && streams.load(Ordering::Relaxed) >= STRANGER_STREAMS_MAX {
-            link.close("not enrolled");
-            return;
-        }
-        streams.fetch_add(1, Ordering::Relaxed);
-        let (service, client, streams) = (Arc::clone(&service), Arc::clone(&client), Arc::clone(&streams));
+        let (service, client, strangers) =
+            (Arc::clone(&service), Arc::clone(&client), Arc::clone(&strangers));
         tokio::spawn(async move {
+            let is_stranger = client.state().device.is_none();
+            let _turn = if is_stranger { strangers.acquire().await.ok() } else { None };
             serve_stream(service, client, stream).await;
-            streams.fetch_sub(1, Ordering::Relaxed);
         });
     }
     tracing::debug!(client = %accepted.address, "goodbye");
