@@ -1,5 +1,7 @@
 //! Frames that no client sends, against a running server: each is answered with its error, and nothing else suffers.
 
+use std::time::Duration;
+
 use backstore_agent::enrol::Invitation;
 use backstore_protocol::quic::{Connecting, Identity, QuicLink};
 use backstore_protocol::wire::{ErrorCode, ErrorMessage, Frames, Hello, Link, MINOR, Stream, Welcome};
@@ -8,6 +10,9 @@ use backstore_tests::computer::Computer;
 use backstore_tests::server::Server;
 
 use crate::PROGRAMS;
+
+/// A server that has not answered by then never does.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The start of a frame: length, type, flags and length of the header, as they are given.
 fn prefix(length: u32, kind: u8, flags: u8, header: u16) -> Vec<u8> {
@@ -65,7 +70,8 @@ fn truncated_oversized_and_unknown_frames() {
     let identity = Identity::from_seed(&[9; 32]);
     let connecting = Connecting { server: address, fingerprint, identity };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(check_frames(&connecting));
+    let checked = runtime.block_on(async { tokio::time::timeout(PATIENCE, check_frames(&connecting)).await });
+    checked.expect("the server answers");
     computer.run(["login", &invitation]).ends(0);
     computer.add_set("docs", &world.folder("data"));
     computer.backup();

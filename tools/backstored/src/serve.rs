@@ -159,15 +159,16 @@ async fn connect(service: Arc<Service>, incoming: Incoming, devices: Arc<Devices
             return;
         }
     };
-    // Whoever is not enrolled is served one stream after another: enough to log in, and little to hold. What waits is not read.
+    // Whoever is not enrolled is served one stream after another, in their order: enough to log in, and little to hold. What
+    // waits is not read.
     let strangers = Arc::new(Semaphore::new(STRANGER_STREAMS_MAX));
     while let Some(stream) = link.accept().await {
-        let (service, client, strangers) =
-            (Arc::clone(&service), Arc::clone(&client), Arc::clone(&strangers));
+        let is_stranger = client.state().device.is_none();
+        let turn = if is_stranger { Arc::clone(&strangers).acquire_owned().await.ok() } else { None };
+        let (service, client) = (Arc::clone(&service), Arc::clone(&client));
         tokio::spawn(async move {
-            let is_stranger = client.state().device.is_none();
-            let _turn = if is_stranger { strangers.acquire().await.ok() } else { None };
             serve_stream(service, client, stream).await;
+            drop(turn);
         });
     }
     tracing::debug!(client = %accepted.address, "goodbye");
