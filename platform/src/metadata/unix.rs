@@ -23,7 +23,7 @@ impl XattrReader {
     pub fn read(&mut self, subject: Subject<'_>) -> Xattrs {
         let mut xattrs = Xattrs::default();
         let listed = host::access(subject).and_then(|access| {
-            let length = access.list(&mut self.names)?;
+            let length = or_large(&mut self.names, |buffer| access.list(buffer))?;
             Ok((access, length))
         });
         let (access, length) = match listed {
@@ -71,7 +71,7 @@ fn read_one(
         return Err(too_large(name.len()));
     }
     let allowed = bytes_left.min(OBJECT_PLAIN_MAX);
-    let value = match access.get(name, buffer) {
+    let value = match or_large(buffer, |buffer| access.get(name, buffer)) {
         Ok(length) if length > allowed => return Err(too_large(length)),
         Ok(length) => Ok(buffer[..length].into()),
         Err(Errno::RANGE) => read_large(access, name, allowed).map_err(|(error, bytes)| (error, Some(bytes))),
@@ -97,5 +97,18 @@ fn read_large(access: &host::Access<'_>, name: &[u8], allowed: usize) -> Result<
     Ok(value.into())
 }
 
+/// Fills a part of the buffer, or all of it if the part is too small: Linux makes as much memory ready as it is offered.
+fn or_large(
+    buffer: &mut [u8],
+    mut fill: impl FnMut(&mut [u8]) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    match fill(&mut buffer[..SMALL_BYTES]) {
+        Err(Errno::RANGE) => fill(buffer),
+        filled => filled,
+    }
+}
+
 /// As much as Linux ever lists, and as large as its values ever are.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// As much as nearly all files have.
+const SMALL_BYTES: usize = 512;
