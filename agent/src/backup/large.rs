@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use backstore_platform::metadata::{Subject, attributes, entry_from};
 use backstore_platform::sparse::{Run, runs_from};
-use backstore_platform::walk::{FullStat, Stat, full_stat_file};
+use backstore_platform::walk::{FullStat, Stat, append_at, full_stat_file};
 use backstore_protocol::bundle::BundleRule;
 use backstore_protocol::chunker::Chunker;
 use backstore_protocol::content_hash::{ContentHasher, chunk_hash};
@@ -31,12 +31,14 @@ pub(super) struct LargeFile {
     offset: u64,
     /// End of the data run at `offset`; equal to it if there is none.
     data_end: u64,
+    /// The open bundle, and behind it what was read and is not cut yet: a new chunk is in its bundle without being moved.
     buffer: Vec<u8>,
-    /// The part of `buffer` that is not cut yet.
-    uncut: std::ops::Range<usize>,
+    /// Bytes of `buffer` that are the open bundle.
+    bundled: usize,
+    /// Where the part of `buffer` begins that is not cut yet; behind chunks that are known already it is not where the bundle ends.
+    uncut: usize,
     hasher: ContentHasher,
     rule: BundleRule,
-    bundle: Vec<u8>,
     bundle_number: u64,
     /// What the last step found.
     pub(super) cut: Vec<Cut>,
@@ -75,7 +77,7 @@ pub(super) struct LargeEnd {
 }
 
 /// Bytes of a file that one step reads.
-pub(super) const STEP_BYTES: usize = 4 << 20;
+pub(super) const STEP_BYTES: usize = 1 << 20;
 /// Bytes read at once, more or less: few enough to be in the processor's cache while they are cut, hashed and copied.
 const READ_BYTES: usize = 256 << 10;
 /// How often a file is read again because it changed meanwhile.
@@ -94,10 +96,10 @@ impl LargeFile {
             offset: 0,
             data_end: 0,
             buffer: Vec::new(),
-            uncut: 0..0,
+            bundled: 0,
+            uncut: 0,
             hasher: ContentHasher::new(&shared.ids),
             rule: BundleRule::new(&shared.ids),
-            bundle: Vec::new(),
             bundle_number: 0,
             cut: Vec::new(),
             shared,
@@ -129,10 +131,17 @@ impl LargeFile {
     }
 
     fn begin(&mut self) {
-        (self.offset, self.data_end, self.uncut) = (0, 0, 0..0);
+        (self.offset, self.data_end) = (0, 0);
         self.hasher = ContentHasher::new(&self.shared.ids);
-        self.buffer = self.shared.buffers.take();
-        self.buffer.resize(READ_BYTES + 2 * self.shared.chunker.max(), 0);
+        if self.buffer.capacity() == 0 {
+            self.buffer = self.shared.buffers.take();
+        }
+        self.forget_uncut();
+    }
+
+    fn forget_uncut(&mut self) {
+        self.buffer.truncate(self.bundled);
+        self.uncut = self.bundled;
     }
 
     /// Goes to the next run of data; false at the end.
@@ -156,7 +165,7 @@ impl LargeFile {
                 }
                 Some(Run::Data { length, .. }) => {
                     self.data_end = self.offset + length;
-                    self.uncut = 0..0;
+                    self.forget_uncut();
                     return Ok(true);
                 }
             }
@@ -166,61 +175,68 @@ impl LargeFile {
     /// Cuts one chunk off the run of data; its length.
     fn cut_one(&mut self) -> io::Result<usize> {
         let left = self.data_end - self.offset;
-        let max = self.shared.chunker.max();
-        if self.uncut.len() < max && (self.uncut.len() as u64) < left {
+        let uncut = self.buffer.len() - self.uncut;
+        if uncut < self.shared.chunker.max() && (uncut as u64) < left {
             self.fill(left)?;
         }
-        if self.uncut.is_empty() {
+        let data = &self.buffer[self.uncut..];
+        if data.is_empty() {
             // The file is shorter than it was: what is left of it will be seen when it is examined at the end.
             self.data_end = self.offset;
             self.before.size = self.offset;
             return Ok(0);
         }
-        let data = &self.buffer[self.uncut.clone()];
         let length = self.shared.chunker.cut(data).clamp(1, data.len());
         let chunk = &data[..length];
         self.hasher.data(chunk);
         let hash = chunk_hash(&self.shared.ids, chunk);
         let known = match self.known.find(&hash, length, self.offset) {
-            Some(known) => known,
+            Some(known) => {
+                self.uncut += length;
+                known
+            }
             None => self.bundle_chunk(hash, length),
         };
         self.cut.push(Cut::Chunk(hash, known));
-        self.uncut.start += length;
         self.offset += length as u64;
         Ok(length)
     }
 
-    /// Reads on until there is a whole chunk, or all of the run.
+    /// Reads on until there is more than a whole chunk, or all of the run.
     fn fill(&mut self, left: u64) -> io::Result<()> {
-        self.buffer.copy_within(self.uncut.clone(), 0);
-        self.uncut = 0..self.uncut.len();
-        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+        if self.uncut > self.bundled {
+            self.buffer.drain(self.bundled..self.uncut);
+            self.uncut = self.bundled;
+        }
+        let enough =
+            (self.shared.chunker.max() + READ_BYTES).min(usize::try_from(left).unwrap_or(usize::MAX));
         let Some(file) = &self.file else { return Ok(()) };
-        while self.uncut.end < wanted {
-            let at = self.offset + self.uncut.end as u64;
-            match backstore_platform::walk::read_at(file, &mut self.buffer[self.uncut.end..wanted], at) {
-                Ok(0) => break,
-                Ok(count) => self.uncut.end += count,
+        loop {
+            let uncut = self.buffer.len() - self.uncut;
+            if uncut >= enough {
+                return Ok(());
+            }
+            match append_at(file, &mut self.buffer, enough - uncut, self.offset + uncut as u64) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
     }
 
-    /// Puts a new chunk into the open bundle.
+    /// Takes a new chunk into the open bundle.
     fn bundle_chunk(&mut self, hash: ChunkHash, length: usize) -> Known {
         if self.rule.ends_before((0, 0), length) {
             self.end_bundle();
         }
-        if self.bundle.is_empty() {
-            self.bundle = self.shared.buffers.take();
-        }
         let place = Place::Bundled(self.bundle_number);
-        let known = Known { place, offset: self.bundle.len() as u32, length: length as u32 };
-        let start = self.uncut.start;
-        self.bundle.extend_from_slice(&self.buffer[start..start + length]);
+        let known = Known { place, offset: self.bundled as u32, length: length as u32 };
+        if self.uncut > self.bundled {
+            self.buffer.copy_within(self.uncut..self.uncut + length, self.bundled);
+        }
+        self.bundled += length;
+        self.uncut += length;
         self.known.add(hash, known);
         if self.rule.ends_after(hash.as_bytes(), length) {
             self.end_bundle();
@@ -228,9 +244,15 @@ impl LargeFile {
         known
     }
 
+    /// Passes the open bundle on; what is not cut yet moves to the next buffer.
     fn end_bundle(&mut self) {
-        if !self.bundle.is_empty() {
-            self.cut.push(Cut::Bundle(self.bundle_number, std::mem::take(&mut self.bundle)));
+        if self.bundled > 0 {
+            let mut next = self.shared.buffers.take();
+            next.extend_from_slice(&self.buffer[self.uncut..]);
+            let mut bundle = std::mem::replace(&mut self.buffer, next);
+            bundle.truncate(self.bundled);
+            (self.bundled, self.uncut) = (0, 0);
+            self.cut.push(Cut::Bundle(self.bundle_number, bundle));
             self.bundle_number += 1;
         }
     }
@@ -247,7 +269,6 @@ impl LargeFile {
         if !is_whole && self.attempt < ATTEMPTS_MAX {
             self.before = after.basic;
             self.cut.push(Cut::Restart);
-            self.shared.buffers.give(std::mem::take(&mut self.buffer));
             self.begin();
             return Ok(());
         }

@@ -107,8 +107,9 @@ pub(super) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 
 /// Buffers kept for use.
 const BUFFERS_MAX: usize = 16;
-/// Room in a buffer: for a bundle, sealed or not, so that none is moved while it grows. Memory is taken only as it is written to.
-const BUFFER_BYTES: usize = (2 << 20) + (64 << 10);
+/// Room in a buffer: for a bundle, sealed or not, and what of a large file is read ahead of it, so that none is moved while it grows. Memory
+/// is taken only as it is written to.
+const BUFFER_BYTES: usize = (2 << 20) + (640 << 10);
 
 impl Buffers {
     /// An empty buffer with room.

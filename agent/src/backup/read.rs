@@ -1,14 +1,14 @@
 //! Reading small files and everything that is not a regular file, many to a job.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use backstore_platform::metadata::{
     RawXattr, Subject, XattrProblem, attributes, entry_from, implied_directory_from,
 };
-use backstore_platform::walk::{Directory, FullStat, Stat, full_stat_file};
+use backstore_platform::walk::{Directory, FullStat, Stat, append, full_stat_file};
 use backstore_protocol::bundle::is_compressible;
 use backstore_protocol::content_hash::content_hash;
 use backstore_protocol::entry::{Content, Entry, Kind};
@@ -125,7 +125,7 @@ fn read_file(
     let mut attempt = 1;
     let (stat, changing) = loop {
         bytes.truncate(start);
-        read_whole(&mut file, before.size, bytes)?;
+        read_whole(&file, before.size, bytes)?;
         let after = full_stat_file(&file)?;
         let whole = (bytes.len() - start) as u64 == after.basic.size;
         if after.basic.kind != Kind::File {
@@ -177,34 +177,29 @@ fn finish_file(
     Outcome::Read(read)
 }
 
+/// Bytes read at once of what a file is longer than it was when it was listed.
+const GROWN_BYTES: usize = 64 << 10;
+
 /// Appends the file's bytes, up to where it is too large to belong here.
-fn read_whole(file: &mut File, expected: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+fn read_whole(file: &File, expected: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     let start = bytes.len();
-    // One byte more than expected, so that the end is seen without another call.
-    bytes.resize(start + expected.min(BUNDLE_FILE_BYTES_MAX) as usize + 1, 0);
-    let mut filled = start;
+    let expected = expected.min(BUNDLE_FILE_BYTES_MAX) as usize;
     loop {
-        match file.read(&mut bytes[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
+        // Room for one byte more than expected, so that the end is seen without another call.
+        let read = bytes.len() - start;
+        let room = expected.saturating_sub(read).max(GROWN_BYTES) + 1;
+        match append(file, bytes, room) {
+            Ok(0) => return Ok(()),
+            Ok(count) if count < room && read + count == expected => return Ok(()),
+            Ok(count) if (read + count) as u64 > BUNDLE_FILE_BYTES_MAX => return Ok(()),
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
                 bytes.truncate(start);
                 return Err(error);
             }
         }
-        if filled < bytes.len() && (filled - start) as u64 == expected {
-            break;
-        }
-        if filled == bytes.len() {
-            if (filled - start) as u64 > BUNDLE_FILE_BYTES_MAX {
-                break;
-            }
-            bytes.resize(filled + 64 * 1024, 0);
-        }
     }
-    bytes.truncate(filled);
-    Ok(())
 }
 
 fn read_directory(task: &Task, workspace: &mut Workspace) -> io::Result<Outcome> {

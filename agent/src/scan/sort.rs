@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use backstore_platform::private_file::scratch_file;
-use backstore_platform::walk::read_at;
+use backstore_platform::walk::append_at;
 
 /// Where names are sorted.
 #[derive(Debug, Clone)]
@@ -288,10 +288,8 @@ impl Run {
             if left == 0 {
                 return Ok(false);
             }
-            let start = self.buffer.len();
-            self.buffer.resize(start + left.min(READ_BYTES as u64) as usize, 0);
-            let read = read_at(file, &mut self.buffer[start..], self.unread.start)?;
-            self.buffer.truncate(start + read);
+            let wanted = left.min(READ_BYTES as u64) as usize;
+            let read = append_at(file, &mut self.buffer, wanted, self.unread.start)?;
             if read == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

@@ -32,9 +32,9 @@ pub use host::ListBuffer;
 #[cfg(unix)]
 pub(crate) use unix::stat_handle;
 #[cfg(unix)]
-pub use unix::{Directory, full_stat_file, read_at, stat_file};
+pub use unix::{Directory, append, append_at, full_stat_file, stat_file};
 #[cfg(windows)]
-pub use windows::{Directory, ListBuffer, full_stat_file, read_at, stat_file};
+pub use windows::{Directory, ListBuffer, append, append_at, full_stat_file, stat_file};
 
 /// A file system as `stat` numbers it. The number may differ after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

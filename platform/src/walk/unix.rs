@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -89,9 +90,29 @@ impl AsFd for Directory {
     }
 }
 
-/// Reads from byte `offset` on, wherever the file stands; 0 at the end.
-pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+/// Appends at most `max` bytes of what comes next in a file; how many, 0 at the end.
+pub fn append(file: &File, bytes: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+    append_with(bytes, max, |room| Ok(rustix::io::read(file, room)?.0.len()))
+}
+
+/// Appends at most `max` bytes from byte `offset` on, wherever the file stands; how many, 0 at the end.
+pub fn append_at(file: &File, bytes: &mut Vec<u8>, max: usize, offset: u64) -> io::Result<usize> {
+    append_with(bytes, max, |room| Ok(rustix::io::pread(file, room, offset)?.0.len()))
+}
+
+/// Appends what `read` fills its room with: memory that is not cleared first.
+#[expect(unsafe_code, reason = "no safe function limits how much of a vector's room is read into")]
+fn append_with(
+    bytes: &mut Vec<u8>,
+    max: usize,
+    read: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, Errno>,
+) -> io::Result<usize> {
+    bytes.reserve(max);
+    let count = read(&mut bytes.spare_capacity_mut()[..max])?;
+    assert!(count <= max, "the system read {count} bytes into room for {max}");
+    // SAFETY: the system has written the first `count` bytes of the room, which is in the vector's capacity.
+    unsafe { bytes.set_len(bytes.len() + count) };
+    Ok(count)
 }
 
 /// Metadata of an open file.

@@ -94,9 +94,26 @@ impl Directory {
     }
 }
 
-/// Reads from byte `offset` on, wherever the file stands; 0 at the end.
-pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+/// Appends at most `max` bytes of what comes next in a file; how many, 0 at the end.
+pub fn append(mut file: &File, bytes: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+    append_with(bytes, max, |room| io::Read::read(&mut file, room))
+}
+
+/// Appends at most `max` bytes from byte `offset` on, wherever the file stands; how many, 0 at the end.
+pub fn append_at(file: &File, bytes: &mut Vec<u8>, max: usize, offset: u64) -> io::Result<usize> {
+    append_with(bytes, max, |room| std::os::windows::fs::FileExt::seek_read(file, room, offset))
+}
+
+fn append_with(
+    bytes: &mut Vec<u8>,
+    max: usize,
+    read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let start = bytes.len();
+    bytes.resize(start + max, 0);
+    let count = read(&mut bytes[start..]);
+    bytes.truncate(start + count.as_ref().copied().unwrap_or(0));
+    count
 }
 
 /// Metadata of an open file.
