@@ -277,7 +277,7 @@ pub fn read(
 }
 
 /// The bytes of a stretch, from those of its object.
-fn stretch_bytes(stretch: &Stretch, object: &Bytes) -> Result<Bytes, ReadError> {
+pub(crate) fn stretch_bytes(stretch: &Stretch, object: &Bytes) -> Result<Bytes, ReadError> {
     match stretch.extent {
         Extent::Data { offset, length, .. } => {
             let range = offset as usize..offset as usize + length as usize;

@@ -12,13 +12,14 @@ mod inode;
 mod listing;
 mod neighbours;
 mod problem;
+mod regions;
 #[cfg(test)]
 mod tests;
 mod version;
 mod watch;
 
 use std::io;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use backstore_protocol::entry::{Content, Entry, Time, Xattr};
 use backstore_protocol::tree::Items;
@@ -32,13 +33,14 @@ pub use version::{LISTED_MAX, Version};
 
 use crate::content::ContentReader;
 use crate::objects::{ObjectReader, Wait};
-use crate::sync::{read, write};
+use crate::sync::{lock, read, write};
 use ahead::Ahead;
 use directory::{Directory, Found};
 use file::{Files, ReadFile};
 use inode::{Identity, Inodes, Node, Place};
 use listing::Listings;
 use neighbours::Neighbours;
+use regions::Regions;
 use version::VersionList;
 
 /// All versions of a backup set as one folder.
@@ -51,10 +53,15 @@ pub struct Snapshots {
     listings: Listings,
     ahead: Ahead,
     neighbours: Neighbours,
+    regions: Regions,
+    taker: TakerSlot,
 }
 
 /// Takes bytes that nobody has asked for yet.
 pub type SpareTaker = Arc<dyn Fn(Spare) + Send + Sync>;
+
+/// Who takes them, once there is somebody.
+type TakerSlot = Arc<Mutex<Option<SpareTaker>>>;
 
 /// How long an answer holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +97,11 @@ impl Snapshots {
     /// A folder without versions. `owner` is who things belong to that have no owner of their own.
     pub fn new(reader: &Arc<ObjectReader>, owner: Owner) -> io::Result<Self> {
         let inodes = Arc::new(Inodes::new());
+        let taker = TakerSlot::default();
         Ok(Self {
-            neighbours: Neighbours::new(reader, &inodes)?,
+            neighbours: Neighbours::new(reader, &inodes, &taker)?,
+            regions: Regions::new(reader, &taker)?,
+            taker,
             reader: Arc::clone(reader),
             owner,
             versions: RwLock::default(),
@@ -140,15 +150,18 @@ impl Snapshots {
         })
     }
 
-    /// Gives bytes that nobody has asked for yet to `give`, from now on: those of small files that will probably be read soon. `give`
-    /// is called by a thread that answers no requests, and may block.
+    /// Gives bytes that nobody has asked for yet to `give`, from now on: those of small files that will probably be read soon, and of
+    /// the rest of a region of which much was read. `give` is called by threads that answer no requests, and may block.
     pub fn set_spare_taker(&self, give: SpareTaker) {
-        self.neighbours.set_taker(give);
+        *lock(&self.taker) = Some(give);
     }
 
     /// Reads `length` bytes of a file from `offset` on.
     pub fn read(&self, ino: Ino, offset: u64, length: u64, wait: Wait) -> Result<FileReading, Problem> {
-        self.file(ino, wait)?.read(&self.reader, offset, length, wait)
+        let file = self.file(ino, wait)?;
+        let reading = file.read(&self.reader, offset, length, wait)?;
+        self.regions.read(&file, &reading.spare);
+        Ok(reading)
     }
 
     /// Where the next data of a file starts, from `offset` on.

@@ -19,7 +19,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::inode::{Identity, Inodes};
 use super::version::NamedVersion;
 use super::watch::{Step, Taken, Watch};
-use super::{Spare, SpareTaker};
+use super::{Spare, TakerSlot};
 use crate::content::{self, Run};
 use crate::objects::{ObjectReader, ReadError, Wait, Want};
 use crate::sync::lock;
@@ -35,28 +35,25 @@ const STEPS_MAX: usize = 16;
 pub(super) struct Neighbours {
     watch: Arc<Mutex<Watch>>,
     steps: Sender<Step>,
-    taker: Arc<Mutex<Option<SpareTaker>>>,
 }
 
 impl Neighbours {
     /// Starts the thread; it ends when this is dropped.
-    pub(super) fn new(reader: &Arc<ObjectReader>, inodes: &Arc<Inodes>) -> io::Result<Self> {
+    pub(super) fn new(
+        reader: &Arc<ObjectReader>,
+        inodes: &Arc<Inodes>,
+        taker: &TakerSlot,
+    ) -> io::Result<Self> {
         let (steps, waiting) = bounded(STEPS_MAX);
         let watch: Arc<Mutex<Watch>> = Arc::default();
-        let taker: Arc<Mutex<Option<SpareTaker>>> = Arc::default();
         let follower = Follower {
             reader: Arc::clone(reader),
             inodes: Arc::clone(inodes),
             watch: Arc::clone(&watch),
-            taker: Arc::clone(&taker),
+            taker: Arc::clone(taker),
         };
         thread::Builder::new().name("neighbours".into()).spawn(move || follower.follow(&waiting))?;
-        Ok(Self { watch, steps, taker })
-    }
-
-    /// From now on spare bytes go to `taker`.
-    pub(super) fn set_taker(&self, taker: SpareTaker) {
-        *lock(&self.taker) = Some(taker);
+        Ok(Self { watch, steps })
     }
 
     /// A file is being read.
@@ -95,7 +92,7 @@ struct Follower {
     reader: Arc<ObjectReader>,
     inodes: Arc<Inodes>,
     watch: Arc<Mutex<Watch>>,
-    taker: Arc<Mutex<Option<SpareTaker>>>,
+    taker: TakerSlot,
 }
 
 /// A small file of the directory.

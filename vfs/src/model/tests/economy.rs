@@ -158,6 +158,50 @@ fn random_reads_give_the_rest_of_the_chunk() {
 }
 
 #[test]
+fn who_reads_half_of_a_region_here_and_there_is_given_the_rest() {
+    const SIZE: usize = 36 << 20;
+    const REGION: usize = 32 << 20;
+    let bytes = noise(SIZE, 1);
+    let mut archive = TestArchive::new();
+    archive.add(&unix("/disk"), Entry::new(Kind::File), &file(&bytes));
+    let root = archive.finish();
+    let snapshots = snapshots(&archive, vec![at(1, root)]);
+    let (give, given) = std::sync::mpsc::channel();
+    let give = std::sync::Mutex::new(give);
+    snapshots.set_spare_taker(Arc::new(move |spare: Spare| give.lock().unwrap().send(spare).unwrap()));
+    let disk = find(&snapshots, "1970-01-12_14-46-50/disk").unwrap();
+    archive.source().take_calls();
+    let mut read = BTreeMap::new();
+    // Back and forth, so that no read goes on where another ended.
+    for step in 1..24 {
+        let covered: usize = read.values().sum();
+        if 2 * covered >= REGION {
+            break;
+        }
+        assert!(given.try_recv().is_err(), "given after {covered} bytes were read");
+        let offset = (step * 7 % 24 * 1365) << 10;
+        for spare in snapshots.read(disk.ino, offset, 4096, WAIT).unwrap().spare {
+            read.insert(spare.offset as usize, spare.bytes.len());
+        }
+    }
+    drop(snapshots);
+    for spare in given {
+        let start = spare.offset as usize;
+        assert!(start < REGION && !read.contains_key(&start), "{start}");
+        assert!(spare.ino == disk.ino && spare.bytes == bytes[start..start + spare.bytes.len()]);
+        read.insert(start, spare.bytes.len());
+    }
+    let mut end = 0;
+    for (start, length) in read {
+        assert_eq!(start, end, "a gap");
+        end = start + length;
+    }
+    assert!((REGION..SIZE).contains(&end), "{end}");
+    let objects = archive.source().ids(ObjectKind::Data);
+    assert!(objects.iter().all(|id| archive.source().times_asked(id) <= 1), "fetched again");
+}
+
+#[test]
 fn what_was_read_from_front_to_back_makes_room() {
     const SIZE: usize = 40 << 20;
     let mut archive = TestArchive::new();
