@@ -14,27 +14,11 @@ use backstore_protocol::snapshot::{Mount, Totals};
 use super::BackupError;
 use super::basis::{BasisEntries, BasisNodes};
 use super::below::Below;
+use super::differences::{Changed, Differences};
 use super::moved::Moved;
-use super::pipeline::Changed;
 use super::report::{Events, Progress};
 use super::reread::Reread;
 use crate::scan::{Enter, Exclusions, Listed, Listing, Top};
-
-/// What is done about differences.
-pub(super) trait Differences {
-    /// A file is new or has changed.
-    fn put(&mut self, changed: Changed) -> Result<(), BackupError>;
-    /// A file is new under this key, but the basis has it elsewhere: this is its entry.
-    fn put_known(
-        &mut self,
-        key: Vec<u8>,
-        entry: Entry,
-        basis: Option<Box<Entry>>,
-        in_basis: bool,
-    ) -> Result<(), BackupError>;
-    /// A file of the basis is no longer there.
-    fn remove(&mut self, key: Vec<u8>, kind: Kind) -> Result<(), BackupError>;
-}
 
 /// A file that was listed.
 struct Found {

@@ -8,6 +8,7 @@ mod basis;
 mod below;
 mod bundling;
 mod chunks;
+mod differences;
 mod large;
 mod mapping;
 mod merge;

@@ -5,7 +5,7 @@
 use backstore_protocol::entry::{Entry, Kind};
 use backstore_protocol::snapshot::{Changes, Counts};
 
-use super::pipeline::Changed;
+use super::differences::Changed;
 use crate::reading::Change;
 
 /// The counts so far; those of bytes sent are kept elsewhere.

@@ -14,10 +14,11 @@ use backstore_protocol::store::Session;
 use backstore_protocol::tree::{Root, TreeEditor};
 
 use super::basis::{BasisEntries, BasisNodes, Lost, clean_before};
+use super::differences::{Changed, Differences};
 use super::large::Cutting;
-use super::merge::{Differences, Merge, Mounts};
+use super::merge::{Merge, Mounts};
 use super::moved::Moved;
-use super::pipeline::{Changed, Pipeline, SoFar};
+use super::pipeline::{Pipeline, SoFar};
 use super::pool::{Buffers, Pool};
 use super::report::{BackupReport, Events};
 use super::reread::Reread;
@@ -26,26 +27,6 @@ use super::tally::Tally;
 use super::upload::Upload;
 use super::{BackupContext, BackupError, BackupPlan};
 use crate::scan::{Roots, Scanner};
-
-impl Differences for Pipeline<'_> {
-    fn put(&mut self, changed: Changed) -> Result<(), BackupError> {
-        Pipeline::put(self, changed)
-    }
-
-    fn put_known(
-        &mut self,
-        key: Vec<u8>,
-        entry: Entry,
-        basis: Option<Box<Entry>>,
-        in_basis: bool,
-    ) -> Result<(), BackupError> {
-        Pipeline::put_known(self, key, entry, basis, in_basis)
-    }
-
-    fn remove(&mut self, key: Vec<u8>, kind: Kind) -> Result<(), BackupError> {
-        Pipeline::remove(self, key, kind)
-    }
-}
 
 /// Counts only: for a dry run.
 #[derive(Default)]

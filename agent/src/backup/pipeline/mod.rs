@@ -13,7 +13,6 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 
 use backstore_platform::metadata::PrincipalCache;
-use backstore_platform::walk::{Directory, Stat};
 use backstore_protocol::compression::Contents;
 use backstore_protocol::entry::{Entry, Kind};
 use backstore_protocol::ids::ContentHash;
@@ -25,6 +24,7 @@ use backstore_protocol::tree::{Built, Root, TreeEditor};
 use crate::backup::BackupError;
 use crate::backup::basis::BasisNodes;
 use crate::backup::bundling::Bundling;
+use crate::backup::differences::{Changed, Differences};
 use crate::backup::large::{Cutting, LargeEnd, LargeFile};
 use crate::backup::mapping::Mapping;
 use crate::backup::objects::Objects;
@@ -33,22 +33,6 @@ use crate::backup::queue::{Edit, Item, Queue, State};
 use crate::backup::read::{Batch, Task, read_batch};
 use crate::backup::report::{Events, Progress};
 use crate::backup::upload::{Told, Upload};
-
-/// A file that is new or has changed.
-pub(in crate::backup) struct Changed {
-    pub(in crate::backup) key: Vec<u8>,
-    pub(in crate::backup) directory: Arc<Directory>,
-    /// Empty for the directory itself.
-    pub(in crate::backup) name: Box<[u8]>,
-    pub(in crate::backup) stat: Stat,
-    pub(in crate::backup) mount: u32,
-    /// It is not selected, but leads to a root.
-    pub(in crate::backup) implied: bool,
-    /// What the basis has under this key, if that is whole.
-    pub(in crate::backup) basis: Option<Box<Entry>>,
-    /// The basis has something under this key, be it whole or not.
-    pub(in crate::backup) in_basis: bool,
-}
 
 /// What workers tell.
 enum Done {
@@ -122,6 +106,40 @@ const LARGES_MAX: usize = 64;
 /// A file is worth looking for holes when so many bytes are not allocated.
 const HOLE_BYTES_MIN: u64 = 64 * 1024;
 
+/// Keys increase from call to call.
+impl Differences for Pipeline<'_> {
+    fn put(&mut self, changed: Changed) -> Result<(), BackupError> {
+        let Changed { key, directory, name, stat, mount, implied, basis, in_basis } = changed;
+        let linked = stat.kind == Kind::File && stat.nlink > 1;
+        let group = (mount, stat.inode);
+        let mut task = Task { place: 0, directory, name, stat, mount, implied };
+        if linked && self.queue.join_links(group, stat.nlink) {
+            self.queue.push(Item { key, basis, in_basis, state: State::Linked(group, Box::new(task)) });
+            return self.go_on();
+        }
+        task.place = self.queue.push(Item { key, basis, in_basis, state: State::Reading });
+        self.read(task);
+        self.go_on()
+    }
+
+    fn put_known(
+        &mut self,
+        key: Vec<u8>,
+        entry: Entry,
+        basis: Option<Box<Entry>>,
+        in_basis: bool,
+    ) -> Result<(), BackupError> {
+        let state = State::Known(Box::new(entry), Vec::new());
+        self.queue.push(Item { key, basis, in_basis, state });
+        self.go_on()
+    }
+
+    fn remove(&mut self, key: Vec<u8>, kind: Kind) -> Result<(), BackupError> {
+        self.queue.push(Item { key, basis: None, in_basis: true, state: State::Removed(kind) });
+        self.go_on()
+    }
+}
+
 impl<'a> Pipeline<'a> {
     #[expect(clippy::too_many_arguments, reason = "everything a backup is made of, once")]
     pub(in crate::backup) fn new(
@@ -162,21 +180,6 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Takes in a file that is new or has changed. Keys increase from call to call, also over [`Pipeline::remove`].
-    pub(in crate::backup) fn put(&mut self, changed: Changed) -> Result<(), BackupError> {
-        let Changed { key, directory, name, stat, mount, implied, basis, in_basis } = changed;
-        let linked = stat.kind == Kind::File && stat.nlink > 1;
-        let group = (mount, stat.inode);
-        let mut task = Task { place: 0, directory, name, stat, mount, implied };
-        if linked && self.queue.join_links(group, stat.nlink) {
-            self.queue.push(Item { key, basis, in_basis, state: State::Linked(group, Box::new(task)) });
-            return self.go_on();
-        }
-        task.place = self.queue.push(Item { key, basis, in_basis, state: State::Reading });
-        self.read(task);
-        self.go_on()
-    }
-
     /// Has a file read, sooner or later.
     fn read(&mut self, task: Task) {
         let Task { place, stat, .. } = task;
@@ -190,25 +193,6 @@ impl<'a> Pipeline<'a> {
                 self.begin_read();
             }
         }
-    }
-
-    /// Takes in a file whose entry the basis has under another key. Keys increase as for [`Pipeline::put`].
-    pub(in crate::backup) fn put_known(
-        &mut self,
-        key: Vec<u8>,
-        entry: Entry,
-        basis: Option<Box<Entry>>,
-        in_basis: bool,
-    ) -> Result<(), BackupError> {
-        let state = State::Known(Box::new(entry), Vec::new());
-        self.queue.push(Item { key, basis, in_basis, state });
-        self.go_on()
-    }
-
-    /// Takes a path of the basis out.
-    pub(in crate::backup) fn remove(&mut self, key: Vec<u8>, kind: Kind) -> Result<(), BackupError> {
-        self.queue.push(Item { key, basis: None, in_basis: true, state: State::Removed(kind) });
-        self.go_on()
     }
 
     /// Waits until everything is in the tree and on its way, and completes the tree.
