@@ -30,7 +30,7 @@ fn neighbours_are_fetched_and_given_before_they_are_read() {
     let top = find(&snapshots, "1970-01-12_14-46-50").unwrap();
     let files = list(&snapshots, top.ino);
     let (give, given) = std::sync::mpsc::channel();
-    let give = std::sync::Mutex::new(give);
+    let give = Mutex::new(give);
     snapshots.set_spare_taker(Arc::new(move |spare| give.lock().unwrap().send(spare).unwrap()));
     let numbers: HashMap<_, u64> =
         files.iter().zip(0..).map(|((_, attributes), number)| (attributes.ino, number)).collect();
@@ -72,7 +72,7 @@ fn who_reads_a_tree_finds_the_next_directories_read() {
     let root = archive.finish();
     let snapshots = snapshots(&archive, vec![at(1, root)]);
     let (give, given) = std::sync::mpsc::channel();
-    let give = std::sync::Mutex::new(give);
+    let give = Mutex::new(give);
     snapshots.set_spare_taker(Arc::new(move |spare: Spare| give.lock().unwrap().send(spare.ino).unwrap()));
     let top = find(&snapshots, "1970-01-12_14-46-50").unwrap();
     let mut asked = 0;
@@ -167,7 +167,7 @@ fn who_reads_half_of_a_region_here_and_there_is_given_the_rest() {
     let root = archive.finish();
     let snapshots = snapshots(&archive, vec![at(1, root)]);
     let (give, given) = std::sync::mpsc::channel();
-    let give = std::sync::Mutex::new(give);
+    let give = Mutex::new(give);
     snapshots.set_spare_taker(Arc::new(move |spare: Spare| give.lock().unwrap().send(spare).unwrap()));
     let disk = find(&snapshots, "1970-01-12_14-46-50/disk").unwrap();
     archive.source().take_calls();
