@@ -3,7 +3,7 @@
 use backstore_protocol::entry::Entry;
 use backstore_protocol::path::{ArchivePath, prefix_end};
 use backstore_protocol::tree::Diff;
-use backstore_vfs::objects::{Nodes, ReadError, Recovery};
+use backstore_vfs::objects::{Nodes, ReadError};
 use backstore_vfs::view::View;
 
 use super::Change;
@@ -67,12 +67,7 @@ impl Iterator for Differences {
 
     fn next(&mut self) -> Option<Self::Item> {
         let item = self.advance().transpose();
-        let is_over = match &item {
-            None | Some(Err(ReadError::Malformed(_))) => true,
-            Some(Err(error)) => error.recovery() != Recovery::SkipIt,
-            Some(Ok(_)) => false,
-        };
-        if is_over {
+        if item.as_ref().is_none_or(|item| item.as_ref().is_err_and(ReadError::ends_walk)) {
             self.diff = None;
         }
         item

@@ -187,31 +187,8 @@ impl VaultError {
     /// Whether it says that the index is damaged, or ended writing because it was.
     pub fn is_of_index(&self) -> bool {
         match self {
-            Self::Index { .. } => true,
             Self::Failed { source } => source.is_of_index(),
-            Self::FolderMissing { .. }
-            | Self::NotAVault { .. }
-            | Self::AlreadyAVault { .. }
-            | Self::FolderNotEmpty { .. }
-            | Self::SuperblockDamaged { .. }
-            | Self::Locked { .. }
-            | Self::TooManyReaders
-            | Self::Newer { .. }
-            | Self::Missing { .. }
-            | Self::BadObject { .. }
-            | Self::TooLarge { .. }
-            | Self::Quota { .. }
-            | Self::Full
-            | Self::Conflict { .. }
-            | Self::LogMoved { .. }
-            | Self::Fenced { .. }
-            | Self::NotFound { .. }
-            | Self::Damaged { .. }
-            | Self::Registry { .. }
-            | Self::ReadOnly
-            | Self::Closed
-            | Self::Interrupted
-            | Self::Disk { .. } => false,
+            error => matches!(error, Self::Index { .. }),
         }
     }
 

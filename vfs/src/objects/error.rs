@@ -88,4 +88,10 @@ impl ReadError {
             Self::NotInMemory => Recovery::Wait,
         }
     }
+
+    /// Whether nothing follows it where entries are read one after the other: a node that cannot be had is passed over, but one that makes no sense
+    /// cannot say where the next begins.
+    pub const fn ends_walk(&self) -> bool {
+        matches!(self, Self::Malformed(_)) || !matches!(self.recovery(), Recovery::SkipIt)
+    }
 }

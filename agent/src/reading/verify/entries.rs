@@ -2,7 +2,7 @@
 
 use backstore_protocol::entry::Entry;
 use backstore_protocol::tree::{Cursor, Diff};
-use backstore_vfs::objects::{Nodes, ReadError, Recovery, Wait};
+use backstore_vfs::objects::{Nodes, ReadError, Wait};
 
 use super::regular::Regular;
 use crate::archive::Archive;
@@ -64,12 +64,7 @@ impl Iterator for Entries {
 
     fn next(&mut self) -> Option<Self::Item> {
         let item = self.advance().transpose();
-        let is_over = match &item {
-            None | Some(Err(ReadError::Malformed(_))) => true,
-            Some(Err(error)) => error.recovery() != Recovery::SkipIt,
-            Some(Ok(_)) => false,
-        };
-        if is_over {
+        if item.as_ref().is_none_or(|item| item.as_ref().is_err_and(ReadError::ends_walk)) {
             *self = Self::Over;
         }
         item
