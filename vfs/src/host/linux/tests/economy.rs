@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// How often something is tried that the kernel may spoil.
+const ATTEMPTS: usize = 3;
+
 fn ls(path: &Path) -> usize {
     let output = Command::new("ls").arg("-l").arg(path).env("LC_ALL", "C").output().unwrap();
     assert!(output.status.success());
@@ -44,15 +47,16 @@ fn a_second_cat_reads_nothing() {
     let second = archive.finish();
     let mounted = mounted(archive, &[first, second]);
     for name in ["small", "large"] {
-        let expected = fs::read(mounted.version(1).join(name)).unwrap();
-        let reads = mounted.handle.requests().reads;
-        assert_eq!(fs::read(mounted.version(1).join(name)).unwrap(), expected);
-        assert_eq!(
-            fs::read(mounted.version(2).join(name)).unwrap(),
-            expected,
-            "the same inode, the same pages"
-        );
-        assert_eq!(mounted.handle.requests().reads, reads);
+        let read = |number| fs::read(mounted.version(number).join(name)).unwrap();
+        let costs = |_| {
+            let expected = read(1);
+            let before = mounted.handle.requests();
+            assert_eq!(read(1), expected);
+            assert_eq!(read(2), expected, "the same inode, the same pages");
+            mounted.handle.requests().reads - before.reads
+        };
+        // The kernel may drop pages at any moment.
+        assert_eq!((0..ATTEMPTS).map(costs).min(), Some(0), "{name}: {:?}", mounted.handle.requests());
     }
 }
 
