@@ -7,6 +7,7 @@
 
 mod batch;
 mod content;
+mod direct;
 mod directory;
 mod error;
 mod existing;

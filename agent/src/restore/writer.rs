@@ -13,6 +13,7 @@ use backstore_vfs::objects::{ReadError, Recovery};
 
 use super::batch::{Batch, Job};
 use super::content::{OwnRuns, Run as Part, Xattrs};
+use super::direct::{DIRECT_BYTES_MIN, DirectFile, Staging};
 use super::existing::{RENAMES_MAX, Way, dated_name};
 use super::links::{Further, Made};
 use super::planner::FileTask;
@@ -23,6 +24,7 @@ pub(super) struct Writer<'a> {
     run: &'a Run<'a>,
     ids: PrincipalIds,
     done: RestoreReport,
+    staging: Staging,
 }
 
 /// A file that is being made.
@@ -61,7 +63,12 @@ enum Filled {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(run: &'a Run<'a>) -> Self {
-        Self { run, ids: PrincipalIds::default(), done: RestoreReport::default() }
+        Self {
+            run,
+            ids: PrincipalIds::default(),
+            done: RestoreReport::default(),
+            staging: Staging::default(),
+        }
     }
 
     /// Makes everything in a batch.
@@ -152,14 +159,16 @@ impl<'a> Writer<'a> {
         if task.entry.attributes != 0 {
             prepare_file(output.file(), &Wanted { entry: &task.entry, xattrs: &[] }, policy);
         }
-        let filled = match fill(self.run, output.file(), task.entry.size, parts) {
-            Ok(filled) => filled,
-            Err(error) => {
-                discard(&directory, output);
-                self.run.failed(&task.path(), "cannot be written", &error);
-                return None;
-            }
-        };
+        let mut sink = Sink::new(output.file(), task.entry.size, &mut self.staging);
+        let filled =
+            match fill(self.run, &mut sink, task.entry.size, parts).and_then(|filled| sink.end(filled)) {
+                Ok(filled) => filled,
+                Err(error) => {
+                    discard(&directory, output);
+                    self.run.failed(&task.path(), "cannot be written", &error);
+                    return None;
+                }
+            };
         match filled {
             Filled::Whole => self.finish(task, output),
             Filled::Cut => {
@@ -377,10 +386,58 @@ fn replace(
     }
 }
 
+/// Where the content of a file goes.
+enum Sink<'a> {
+    Usual(&'a File),
+    Direct(&'a File, DirectFile<'a>),
+}
+
+impl<'a> Sink<'a> {
+    fn new(file: &'a File, size: u64, staging: &'a mut Staging) -> Self {
+        if size > DIRECT_BYTES_MIN {
+            Self::Direct(file, DirectFile::new(file, staging))
+        } else {
+            Self::Usual(file)
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Usual(file) => file.write_all(bytes),
+            Self::Direct(_, direct) => direct.write(bytes),
+        }
+    }
+
+    fn skip(&mut self, length: u64) -> io::Result<()> {
+        match self {
+            Self::Usual(file) => {
+                let length = i64::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
+                file.seek(SeekFrom::Current(length)).map(drop)
+            }
+            Self::Direct(_, direct) => direct.skip(length),
+        }
+    }
+
+    fn set_length(&self, size: u64) -> io::Result<()> {
+        match self {
+            Self::Usual(file) | Self::Direct(file, _) => file.set_len(size),
+        }
+    }
+
+    /// What was collected is written, unless the file will be discarded.
+    fn end(self, filled: Filled) -> io::Result<Filled> {
+        match (self, &filled) {
+            (Self::Direct(_, direct), Filled::Whole | Filled::Holed { .. }) => direct.finish()?,
+            (Self::Usual(_) | Self::Direct(..), _) => {}
+        }
+        Ok(filled)
+    }
+}
+
 /// Writes a content. Holes are not written, so they take no space.
 fn fill(
     run: &Run<'_>,
-    mut file: &File,
+    sink: &mut Sink<'_>,
     size: u64,
     parts: &mut dyn Iterator<Item = Part>,
 ) -> io::Result<Filled> {
@@ -390,7 +447,7 @@ fn fill(
     for part in parts {
         ends_in_hole = match part {
             Part::Data(bytes) => {
-                file.write_all(&bytes)?;
+                sink.write(&bytes)?;
                 at += bytes.len() as u64;
                 run.context.progress.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 false
@@ -401,7 +458,7 @@ fn fill(
                     first.get_or_insert((at, error));
                 }
                 at = at.saturating_add(length);
-                file.seek(SeekFrom::Start(at))?;
+                sink.skip(length)?;
                 true
             }
         };
@@ -416,7 +473,7 @@ fn fill(
         return Ok(Filled::Misfit { length: at });
     }
     if ends_in_hole {
-        file.set_len(size)?;
+        sink.set_length(size)?;
     }
     Ok(first.map_or(Filled::Whole, |(first, error)| Filled::Holed { missing, first, error }))
 }

@@ -101,6 +101,13 @@ pub fn open_direct(path: &Path) -> Option<File> {
     system::open_direct(path)
 }
 
+/// Has what is written to `file` from now on go past the system's cache, or through it again. Past it, offsets, lengths and addresses have to be multiples of
+/// what the file system wants, mostly 4096; else writing fails with [`io::ErrorKind::InvalidInput`]. Whether it is as asked for.
+#[must_use]
+pub fn set_direct(file: &File, is_direct: bool) -> bool {
+    system::set_direct(file, is_direct)
+}
+
 /// Writes all `buffers`, one behind the other, from `offset` on. The slices are used up.
 ///
 /// # Errors

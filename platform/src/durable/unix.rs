@@ -60,6 +60,23 @@ pub(super) fn open_direct(_path: &Path) -> Option<File> {
     None
 }
 
+#[cfg(target_os = "linux")]
+pub(super) fn set_direct(file: &File, is_direct: bool) -> bool {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    fcntl_getfl(file)
+        .and_then(|mut flags| {
+            flags.set(OFlags::DIRECT, is_direct);
+            fcntl_setfl(file, flags)
+        })
+        .is_ok()
+}
+
+/// As [`open_direct`].
+#[cfg(not(target_os = "linux"))]
+pub(super) fn set_direct(_file: &File, is_direct: bool) -> bool {
+    !is_direct
+}
+
 pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     file.read_at(buffer, offset)
 }

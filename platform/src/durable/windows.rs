@@ -24,6 +24,10 @@ pub(super) fn open_direct(_path: &Path) -> Option<File> {
     None
 }
 
+pub(super) fn set_direct(_file: &File, is_direct: bool) -> bool {
+    !is_direct
+}
+
 pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     match file.seek_read(buffer, offset) {
         // Reading behind the end is an error here; elsewhere it is an end.

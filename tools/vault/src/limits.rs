@@ -43,7 +43,7 @@ pub(crate) const READ_GAP_MAX: u64 = 256 * 1024;
 /// Bytes read in one go, one large object aside.
 pub(crate) const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Who asks for so much at once reads on and does not come back soon.
-pub(crate) const BULK_BYTES_MIN: u64 = 4 * 1024 * 1024;
+pub(crate) const BULK_BYTES_MIN: u64 = 2 * 1024 * 1024;
 /// Packs held open for reading.
 pub(crate) const OPEN_PACKS_MAX: usize = 128;
 /// Entries of packs taken over into the index in one go.
