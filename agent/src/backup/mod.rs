@@ -4,6 +4,7 @@
 //! nothing has changed. What it sends is bundled and named by content, so a run that was cut off goes on where it was: what arrived
 //! is found there. A run that takes long commits partial snapshots on the way.
 
+mod ahead;
 mod basis;
 mod below;
 mod bundling;

@@ -16,6 +16,7 @@ use backstore_protocol::ids::ContentHash;
 use backstore_protocol::keys::IdKeys;
 use backstore_protocol::limits::{BUNDLE_FILE_BYTES_MAX, INLINE_BYTES_MAX, SYMLINK_BYTES_MAX};
 
+use super::ahead::{GROUP, ask_for};
 use super::pool::Workspace;
 
 /// A file to be read.
@@ -78,16 +79,23 @@ pub(super) fn read_batch(
     workspace: &mut Workspace,
 ) -> Batch {
     bytes.clear();
-    let mut files = Vec::with_capacity(tasks.len());
     let planned = tasks.iter().filter(|task| task.stat.kind == Kind::File).map(|task| task.stat.size).sum();
-    for task in tasks {
-        let outcome =
-            read_one(&task, &mut bytes, ids, workspace).unwrap_or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound => Outcome::Vanished,
-                _ => Outcome::Failed(error),
-            });
-        files.push((task, outcome));
+    let mut outcomes = Vec::with_capacity(tasks.len());
+    for (at, task) in tasks.iter().enumerate() {
+        if at == 0 {
+            ask_for(&tasks[..tasks.len().min(GROUP)]);
+        }
+        if at % GROUP == 0 {
+            let next = (at + GROUP).min(tasks.len());
+            ask_for(&tasks[next..(next + GROUP).min(tasks.len())]);
+        }
+        let outcome = read_one(task, &mut bytes, ids, workspace);
+        outcomes.push(outcome.unwrap_or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Outcome::Vanished,
+            _ => Outcome::Failed(error),
+        }));
     }
+    let files = tasks.into_iter().zip(outcomes).collect();
     Batch { bytes, files, planned }
 }
 

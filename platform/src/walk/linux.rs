@@ -2,15 +2,17 @@
 //!
 //! Measured on ext4 with warm caches, 300,000 files: listing and sorting 0.4 µs a name, `fstatat` 1.1 µs, `statx` 1.4 µs whatever the mask.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::num::NonZeroU64;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{
-    AtFlags, FileType, OFlags, RawDir, Stat as NativeStat, Statx, StatxAttributes, StatxFlags,
-    StatxTimestamp, major, minor, statx,
+    Advice, AtFlags, FileType, OFlags, RawDir, Stat as NativeStat, Statx, StatxAttributes, StatxFlags,
+    StatxTimestamp, fadvise, major, minor, statx,
 };
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::unix::{kind, time};
 use super::{DeviceId, FullStat, Listed, MountId, Stat};
@@ -33,6 +35,19 @@ impl Default for ListBuffer {
 
 /// Bytes of names read with one call: enough for about a thousand.
 const LIST_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Whether the start of a file is in memory, or the file system does not tell.
+pub fn has_in_memory(file: &File) -> bool {
+    let mut byte = [0];
+    let read = preadv2(file, &mut [IoSliceMut::new(&mut byte)], 0, ReadWriteFlags::NOWAIT);
+    read != Err(Errno::AGAIN)
+}
+
+/// Has the first `length` bytes of a file read from the disk, without waiting for them.
+pub fn read_ahead(file: &File, length: u64) {
+    // Where there is no such thing, whoever reads will wait.
+    let _ = fadvise(file, 0, NonZeroU64::new(length), Advice::WillNeed);
+}
 
 pub(super) fn list(
     directory: BorrowedFd<'_>,

@@ -1,5 +1,6 @@
 //! macOS: `readdir` and `fstatat`. There is no way to leave access times alone.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -18,6 +19,14 @@ pub(super) const STAT_FLAGS: AtFlags = AtFlags::SYMLINK_NOFOLLOW;
 /// Memory for listings; the system's library has its own.
 #[derive(Debug, Default)]
 pub struct ListBuffer(());
+
+/// Whether the start of a file is in memory, or the system does not tell: this one does not.
+pub fn has_in_memory(_file: &File) -> bool {
+    true
+}
+
+/// Nothing: the system reads ahead as it finds right.
+pub fn read_ahead(_file: &File, _length: u64) {}
 
 pub(super) fn list(
     directory: BorrowedFd<'_>,

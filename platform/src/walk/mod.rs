@@ -28,13 +28,15 @@ use backstore_protocol::entry::{Kind, Time};
 use backstore_protocol::path::check_name;
 
 #[cfg(unix)]
-pub use host::ListBuffer;
+pub use host::{ListBuffer, has_in_memory, read_ahead};
 #[cfg(unix)]
 pub(crate) use unix::stat_handle;
 #[cfg(unix)]
 pub use unix::{Directory, append, append_at, full_stat_file, stat_file};
 #[cfg(windows)]
-pub use windows::{Directory, ListBuffer, append, append_at, full_stat_file, stat_file};
+pub use windows::{
+    Directory, ListBuffer, append, append_at, full_stat_file, has_in_memory, read_ahead, stat_file,
+};
 
 /// A file system as `stat` numbers it. The number may differ after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -302,3 +302,17 @@ fn unreadable_files_are_errors_and_others_files_are_readable() {
     others.open_file(b"passwd").unwrap().read_to_end(&mut content).unwrap();
     assert!(!content.is_empty());
 }
+
+#[test]
+fn asking_for_a_file_leaves_it_as_it_was() {
+    let (folder, directory) = folder();
+    fs::write(folder.path().join("file"), [7; 10_000]).unwrap();
+    let mut file = directory.open_file(b"file").unwrap();
+    // Whether it is in memory is the system's affair; it is read in any case, from its start.
+    let _ = has_in_memory(&file);
+    read_ahead(&file, 10_000);
+    read_ahead(&file, 0);
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, [7; 10_000]);
+}

@@ -94,6 +94,14 @@ impl Directory {
     }
 }
 
+/// Whether the start of a file is in memory, or the system does not tell: this one does not.
+pub fn has_in_memory(_file: &File) -> bool {
+    true
+}
+
+/// Nothing: the system reads ahead as it finds right.
+pub fn read_ahead(_file: &File, _length: u64) {}
+
 /// Appends at most `max` bytes of what comes next in a file; how many, 0 at the end.
 pub fn append(mut file: &File, bytes: &mut Vec<u8>, max: usize) -> io::Result<usize> {
     append_with(bytes, max, |room| io::Read::read(&mut file, room))
