@@ -99,7 +99,7 @@ const TASKS_BYTES_MAX: u64 = 1 << 20;
 /// Entries that wait.
 const QUEUE_MAX: usize = 16 * 1024;
 /// Plain bytes that threads hold, beyond open bundles.
-const PLAIN_MAX: usize = 12 << 20;
+const PLAIN_MAX: usize = 10 << 20;
 /// Large files being cut at once, and known.
 const CUTTING_MAX: usize = 3;
 const LARGES_MAX: usize = 64;
