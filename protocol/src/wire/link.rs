@@ -117,13 +117,13 @@ impl<S: Stream> Frames<S> {
             if self.ahead.is_empty() && !self.refill().await? {
                 return Err(LinkError::StreamEnded);
             }
-            if bytes.len() == bytes.capacity() {
+            let count = self.ahead.len().min(length - bytes.len());
+            if bytes.len() + count > bytes.capacity() {
                 // The other side has shown that it means it: take memory for all at once.
                 let mut whole = memory::take(length);
                 whole.extend_from_slice(&bytes);
                 bytes = whole;
             }
-            let count = self.ahead.len().min(length - bytes.len());
             bytes.extend_from_slice(&self.ahead.split_to(count));
         }
         Ok(bytes.freeze())

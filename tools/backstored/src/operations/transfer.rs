@@ -54,7 +54,9 @@ pub async fn put<S: Stream>(
     let message: Put = frame.message()?;
     let sequence = message.sequence;
     let Some(_budget) = service.budget.take(frame.tail.len()).await else { return Ok(()) };
-    let Frame { tail, .. } = frame;
+    let Frame { tail, header, .. } = frame;
+    // Else the memory that both lie in would not come back.
+    drop(header);
     let objects = objects_of(&message, tail.clone())?;
     let (durable, is_durable) = oneshot::channel();
     let (shared, client) = (Arc::clone(service), Arc::clone(client));
