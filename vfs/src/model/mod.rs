@@ -21,7 +21,7 @@ mod watch;
 use std::io;
 use std::sync::{Arc, Mutex, RwLock};
 
-use backstore_protocol::entry::{Content, Entry, Time, Xattr};
+use backstore_protocol::entry::{Content, Entry, Kind, Time, Xattr};
 use backstore_protocol::tree::Items;
 
 pub use attributes::{Attributes, FileKind, Owner};
@@ -182,17 +182,11 @@ impl Snapshots {
     pub fn read_link(&self, ino: Ino, wait: Wait) -> Result<Vec<u8>, Problem> {
         match self.node(ino)? {
             Node::Link { target, .. } => Ok(target.as_bytes().to_vec()),
-            Node::File { place, .. } => match self.entry(&place, wait)? {
-                (
-                    _,
-                    Entry {
-                        kind: backstore_protocol::entry::Kind::Symlink,
-                        content: Content::Inline(target),
-                        ..
-                    },
-                ) => Ok(target.into_vec()),
-                _ => Err(Problem::Invalid),
-            },
+            Node::File { place, .. } => {
+                let (_, entry) = self.entry(&place, wait)?;
+                let Content::Inline(target) = entry.content else { return Err(Problem::Invalid) };
+                if entry.kind == Kind::Symlink { Ok(target.into_vec()) } else { Err(Problem::Invalid) }
+            }
             Node::Version(_) | Node::Directory { .. } => Err(Problem::Invalid),
         }
     }
