@@ -56,6 +56,9 @@ struct CorporaArgs {
     /// Smaller corpora for a trial, above 0 up to 1
     #[arg(long, default_value_t = 1.0, value_parser = parse_scale)]
     scale: f64,
+    /// Three million small files as well, for the agent's memory: 13 GB more
+    #[arg(long)]
+    many: bool,
 }
 
 fn parse_scale(text: &str) -> Result<f64, String> {
@@ -153,7 +156,8 @@ pub(crate) fn run() -> Result<(), BenchError> {
 }
 
 fn make_corpora(args: &CorporaArgs) -> Result<(), BenchError> {
-    let options = CorporaOptions { kernel_tar: args.kernel_tar.clone(), scale: args.scale };
+    let options =
+        CorporaOptions { kernel_tar: args.kernel_tar.clone(), scale: args.scale, has_many: args.many };
     let manifest = corpus::make(&args.dir, &options)?;
     for (name, size) in &manifest.folders {
         print(&format!("{name:6} {:7} files {:11} bytes\n", size.files, size.bytes))?;

@@ -27,9 +27,14 @@ impl Sources {
     /// What is backed up.
     pub(crate) fn folder(&self, corpus: Corpus) -> PathBuf {
         match corpus {
-            Corpus::Src | Corpus::Media => self.corpora.join(corpus.name()),
+            Corpus::Src | Corpus::Media | Corpus::Many => self.corpora.join(corpus.name()),
             Corpus::Small | Corpus::Vm => self.copies.join(corpus.name()),
         }
+    }
+
+    /// Whether it was made.
+    pub(crate) fn has(&self, corpus: Corpus) -> bool {
+        self.corpora.join(corpus.name()).is_dir()
     }
 
     /// Copies a corpus that will be changed, unless it was copied before.
@@ -64,7 +69,7 @@ impl Sources {
                 change_some(&folder, round).map_err(file_error("change files in", &folder))?;
             }
             Corpus::Vm => self.set_image(CHANGED_IMAGE)?,
-            Corpus::Src | Corpus::Media => {}
+            Corpus::Src | Corpus::Media | Corpus::Many => {}
         }
         machine::sync();
         self.warm.set(None);

@@ -1,5 +1,5 @@
-//! What is backed up: four corpora, made with fixed seeds, the same on every machine (but for the disk image, which
-//! holds files of the machine).
+//! What is backed up: four corpora, and a fifth for who wants it, made with fixed seeds, the same on every machine (but for
+//! the disk image, which holds files of the machine).
 //!
 //! A folder appears under its name only when it is whole, so one that is there is complete; the manifest is written
 //! last and counts them all.
@@ -33,16 +33,19 @@ pub(crate) enum Corpus {
     Vm,
     /// 8 files of 256 MiB that do not compress.
     Media,
+    /// As [`Corpus::Small`], ten times as many. Only where it was asked for: it is as large on the disk as all others together.
+    Many,
 }
 
 impl Corpus {
     /// Its name, and that of its folder.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Src => "src",
             Self::Small => "small",
             Self::Vm => "vm",
             Self::Media => "media",
+            Self::Many => "many",
         }
     }
 }
@@ -59,6 +62,8 @@ pub(crate) struct CorporaOptions {
     pub(crate) kernel_tar: Option<PathBuf>,
     /// 1, or less for trials: shares of files and bytes. Of the source tree, a scale below 1 takes drivers/net only.
     pub(crate) scale: f64,
+    /// The corpus of many files too.
+    pub(crate) has_many: bool,
 }
 
 /// What a folder of corpora holds; `manifest.json` in it.
@@ -98,6 +103,7 @@ impl Manifest {
 }
 
 const FOLDERS: [&str; 5] = ["src", "small", "vm", CHANGED_IMAGE, "media"];
+const MANY: &str = Corpus::Many.name();
 
 /// Makes what is missing. Folders that are there, also those made by other means, are taken as they are and counted.
 pub(crate) fn make(dir: &Path, options: &CorporaOptions) -> Result<Manifest, BenchError> {
@@ -107,9 +113,13 @@ pub(crate) fn make(dir: &Path, options: &CorporaOptions) -> Result<Manifest, Ben
             let problem = format!("they have scale {}, not {}", manifest.scale, options.scale);
             return Err(BenchError::Corpora { dir: dir.to_owned(), problem });
         }
-        return Ok(manifest);
+        if !options.has_many || manifest.folders.contains_key(MANY) {
+            return Ok(manifest);
+        }
     }
-    for folder in FOLDERS {
+    let has_many = options.has_many || dir.join(MANY).is_dir();
+    let folders = || FOLDERS.into_iter().chain(has_many.then_some(MANY));
+    for folder in folders() {
         if !dir.join(folder).is_dir() {
             eprintln!("making {folder} …");
             make_folder(dir, folder, options)?;
@@ -123,7 +133,7 @@ pub(crate) fn make(dir: &Path, options: &CorporaOptions) -> Result<Manifest, Ben
         version: MANIFEST_VERSION,
         scale: options.scale,
         complete: true,
-        folders: FOLDERS.into_iter().map(count).collect::<Result<_, BenchError>>()?,
+        folders: folders().map(count).collect::<Result<_, BenchError>>()?,
     };
     let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
     let path = dir.join(MANIFEST_FILE);
@@ -138,6 +148,7 @@ fn make_folder(dir: &Path, folder: &str, options: &CorporaOptions) -> Result<(),
     match folder {
         "src" => source_tree::make(&unfinished, options)?,
         "small" => small::make(&unfinished, scaled(small::FILES, options.scale)).map_err(written)?,
+        MANY => small::make(&unfinished, scaled(10 * small::FILES, options.scale)).map_err(written)?,
         "vm" => image::make(&unfinished, scaled(image::BYTES, options.scale))?,
         CHANGED_IMAGE => image::make_changed(&dir.join("vm"), &unfinished)?,
         _ => media::make(&unfinished, scaled(media::FILE_BYTES, options.scale)).map_err(written)?,
@@ -184,10 +195,14 @@ mod tests {
             fs::create_dir(dir.path().join(folder)).expect("made");
             fs::write(dir.path().join(folder).join("file"), folder).expect("written");
         }
-        let options = CorporaOptions { kernel_tar: None, scale: 1.0 };
+        let options = CorporaOptions { kernel_tar: None, scale: 1.0, has_many: false };
         let manifest = make(dir.path(), &options).expect("counted");
         assert_eq!(manifest.folders["media"], FolderSize { files: 1, bytes: 5 });
         assert_eq!(Manifest::load(dir.path()).expect("complete"), manifest);
-        assert!(make(dir.path(), &CorporaOptions { kernel_tar: None, scale: 0.5 }).is_err());
+        assert!(make(dir.path(), &CorporaOptions { scale: 0.5, ..options.clone() }).is_err());
+        assert!(!manifest.folders.contains_key(MANY));
+        fs::create_dir(dir.path().join(MANY)).expect("made");
+        let manifest = make(dir.path(), &CorporaOptions { has_many: true, ..options }).expect("counted");
+        assert_eq!(manifest.folders[MANY].files, 0);
     }
 }

@@ -66,6 +66,10 @@ pub(crate) fn run(options: RunOptions) -> Result<(), BenchError> {
             eprintln!("time is up before {}; go on with --resume", measurement.id);
             return Ok(());
         }
+        if !bench.sources.has(measurement.corpus) {
+            eprintln!("{} is left out: there is no corpus `{}`", measurement.id, measurement.corpus.name());
+            continue;
+        }
         bench.measure(measurement)?;
         let is_last_of_corpus =
             measurements.get(index + 1).is_none_or(|next| next.corpus != measurement.corpus);
@@ -136,7 +140,7 @@ impl Bench {
     /// The tools whose turn it is; every round begins with another one, so that none always comes first.
     fn pending(&self, measurement: &Measurement, run: u32) -> Vec<Found> {
         let takes_turn = |found: &&Found| {
-            takes_part(measurement.work, found)
+            takes_part(measurement, found)
                 && !self.is_done(measurement, found.name(), run)
                 && (self.options.repeats_slow || !self.is_slow(measurement, found))
         };
@@ -243,8 +247,10 @@ impl Bench {
     }
 }
 
-fn takes_part(work: Work, found: &Found) -> bool {
-    match (work, found.tool.role) {
+fn takes_part(measurement: &Measurement, found: &Found) -> bool {
+    match (measurement.work, found.tool.role) {
+        // No peer is set against what it is measured for, and the slowest would take an hour.
+        (_, role) if measurement.corpus == Corpus::Many => role == Role::Ours,
         (Work::First, _) => true,
         (Work::Unchanged | Work::Changed | Work::Growth, role) => role != Role::PeerThroughServer,
         (Work::Restore, role) => matches!(role, Role::Ours | Role::Peer),
