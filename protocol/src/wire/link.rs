@@ -142,3 +142,95 @@ impl<S: Stream> Frames<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::Objects;
+
+    /// What comes from the other side, a piece at a time, and then its end.
+    struct Pieces(VecDeque<Bytes>);
+
+    impl Pieces {
+        /// Frames with these tails, cut into pieces of so many bytes, the last one excepted.
+        fn of(tails: &[Vec<u8>], piece: usize) -> Self {
+            let frames =
+                tails.iter().map(|tail| [&Frame::start(&Objects::default(), tail.len()), &tail[..]].concat());
+            let bytes = Bytes::from(frames.collect::<Vec<_>>().concat());
+            let cut = |at: usize| bytes.slice(at..bytes.len().min(at + piece));
+            Self((0..bytes.len()).step_by(piece).map(cut).collect())
+        }
+    }
+
+    impl Stream for Pieces {
+        async fn send(&mut self, _: Bytes) -> Result<(), LinkError> {
+            Err(LinkError::StreamEnded)
+        }
+
+        fn finish(&mut self) -> Result<(), LinkError> {
+            Ok(())
+        }
+
+        async fn receive(&mut self) -> Result<Option<Bytes>, LinkError> {
+            Ok(self.0.pop_front())
+        }
+
+        async fn given_up(&mut self) {}
+    }
+
+    fn received(pieces: Pieces) -> Result<Vec<Frame>, LinkError> {
+        let all = pin!(async {
+            let (mut frames, mut all) = (Frames::new(pieces), Vec::new());
+            while let Some(frame) = frames.receive().await? {
+                all.push(frame);
+            }
+            Ok(all)
+        });
+        match all.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(all) => all,
+            Poll::Pending => panic!("what is there is not waited for"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn frames_come_out_as_they_went_in(
+            tails in prop::collection::vec((0..200_000usize, any::<u8>()), 1..5),
+            piece in 1..70_000usize,
+            lost in 0..100usize,
+        ) {
+            let tails: Vec<Vec<u8>> = tails.iter().map(|(length, first)| {
+                (0..*length).map(|at| (at % 251) as u8 ^ first).collect()
+            }).collect();
+            // Steps of one byte over half a megabyte take too long to be worth it.
+            let piece = piece.max(tails.iter().map(Vec::len).sum::<usize>() / 1000);
+            let frames = received(Pieces::of(&tails, piece)).unwrap();
+            prop_assert!(frames.iter().map(|frame| &frame.tail[..]).eq(tails.iter().map(|tail| &tail[..])));
+
+            let mut cut = Pieces::of(&tails, piece);
+            let last = cut.0.pop_back().unwrap();
+            cut.0.push_back(last.slice(..last.len().saturating_sub(1 + lost)));
+            let is_between = cut.0.iter().map(Bytes::len).sum::<usize>()
+                == Pieces::of(&tails[..tails.len() - 1], piece).0.iter().map(Bytes::len).sum::<usize>();
+            prop_assert_eq!(received(cut).is_ok(), is_between);
+        }
+    }
+
+    /// Pieces seldom fill the first 64 KiB exactly.
+    #[test]
+    fn a_large_frame_lies_in_memory_of_its_size() {
+        for piece in [6400, 65_536, 1_000_000] {
+            let mut frames = received(Pieces::of(&[vec![7; 2_300_000]], piece)).unwrap();
+            let Frame { header, tail, .. } = frames.pop().unwrap();
+            drop(header);
+            let memory = tail.try_into_mut().expect("nobody else holds it");
+            assert!(memory.capacity() < 3_500_000, "{} for pieces of {piece}", memory.capacity());
+        }
+    }
+}
