@@ -3,35 +3,15 @@
 //! Making a file costs far more than handing it over, and neighbours are made in the same directory: so files go to a thread in batches. A large
 //! file goes to one thread, which gets its parts as they come, while the others go on with what follows.
 
-use std::sync::Arc;
-
 use backstore_vfs::objects::ReadError;
 use backstore_vfs::stream::{ContentStream, Event, WINDOW_BYTES};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 
 use super::RestoreError;
 use super::content::Run as Part;
-use super::directory::Directory;
 use super::planner::{FileTask, Planner, Task};
 use super::run::Run;
-use super::writer::Writer;
-
-/// Work for one thread.
-#[derive(Default)]
-pub(super) struct Batch<'a> {
-    pub(super) jobs: Vec<Job<'a>>,
-    /// Contents of its files, one after the other.
-    pub(super) parts: Vec<Part>,
-}
-
-/// One thing to make.
-pub(super) enum Job<'a> {
-    Directory(Arc<Directory<'a>>),
-    /// A file with the next so many parts of the batch.
-    Whole(Box<FileTask<'a>>, usize),
-    /// A file whose parts come. Without its end nobody sends any more.
-    Large(Box<FileTask<'a>>, Receiver<Vec<Part>>),
-}
+use super::writer::{Batch, Job, Writer};
 
 /// Files above this size are written part by part.
 const WHOLE_BYTES_MAX: u64 = 1 << 20;

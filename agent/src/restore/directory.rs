@@ -11,7 +11,7 @@ use backstore_protocol::entry::{Entry, Kind};
 use backstore_protocol::path::ArchivePath;
 
 use super::content::Xattrs;
-use super::existing::{RENAMES_MAX, dated_name};
+use super::names::free_name;
 use super::run::{Run, lock};
 
 /// Where a directory comes from.
@@ -130,23 +130,9 @@ impl<'a> Directory<'a> {
             Origin::Instead => parent.remove_file(name)?,
             Origin::New => {}
         }
-        match parent.make_directory(name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => return Ok((made?, name.clone())),
-        }
-        // The file system takes two names for one, or somebody else made it this moment.
-        for attempt in 1..=RENAMES_MAX {
-            let dated = dated_name(name, &self.run.plan.date, attempt);
-            match parent.make_directory(&dated) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                made => {
-                    let made = made?;
-                    self.run.count(|report| report.renamed += 1);
-                    return Ok((made, dated));
-                }
-            }
-        }
-        Err(io::ErrorKind::AlreadyExists.into())
+        let made = free_name(&self.run.plan.date, name, |name| parent.make_directory(name))?;
+        self.run.count(|report| report.renamed += u64::from(made.1 != *name));
+        Ok(made)
     }
 
     /// Names that lead to it from the base, once it is open.

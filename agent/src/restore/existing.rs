@@ -8,6 +8,7 @@ use backstore_protocol::entry::{Content, Entry, Kind, Principal, PrincipalId, Ti
 
 use super::Existing;
 use super::directory::{Origin, mode_of};
+use super::names::{RENAMES_MAX, dated_name};
 use super::run::Run;
 
 /// How a file that is not a directory gets into its place.
@@ -33,11 +34,6 @@ pub(super) enum Decision<W> {
     /// It cannot be restored here.
     Blocked(&'static str),
 }
-
-/// Dated names that are tried.
-pub(super) const RENAMES_MAX: u32 = 100;
-/// Longest name that file systems have.
-const NAME_BYTES_MAX: usize = 255;
 
 /// What becomes of a file called `name` in an existing directory.
 pub(super) fn decide_file(
@@ -151,55 +147,9 @@ fn has_rights(run: &Run<'_>, entry: &Entry, found: &Stat) -> bool {
     has_mode && has(id(&entry.owner, user), found.owner) && has(id(&entry.group, group), found.group)
 }
 
-/// `report.pdf` with a date: `report (2026-11-22 14-30-05).pdf`, from the second on `report (2026-11-22 14-30-05, 2).pdf`.
-pub(super) fn dated_name(name: &[u8], date: &str, attempt: u32) -> Vec<u8> {
-    let dot = name.iter().rposition(|byte| *byte == b'.').filter(|at| {
-        let is_hidden = name[..*at].iter().all(|byte| *byte == b'.');
-        !is_hidden && (1..=EXTENSION_BYTES_MAX).contains(&(name.len() - at - 1))
-    });
-    let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
-    let mark = if attempt == 1 { format!(" ({date})") } else { format!(" ({date}, {attempt})") };
-    let mut end = stem.len().min(NAME_BYTES_MAX.saturating_sub(mark.len() + extension.len()));
-    // Not in the middle of a character.
-    while end > 0 && end < stem.len() && stem[end] & 0xc0 == 0x80 {
-        end -= 1;
-    }
-    [&stem[..end], mark.as_bytes(), extension].concat()
-}
-
-const EXTENSION_BYTES_MAX: usize = 16;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_with_a_date() {
-        let check = |name: &str, attempt, expected: &str| {
-            let dated = dated_name(name.as_bytes(), "2026-11-22 14-30-05", attempt);
-            assert_eq!(String::from_utf8(dated).unwrap(), expected);
-        };
-        check("report.pdf", 1, "report (2026-11-22 14-30-05).pdf");
-        check("report.pdf", 3, "report (2026-11-22 14-30-05, 3).pdf");
-        check("Makefile", 1, "Makefile (2026-11-22 14-30-05)");
-        check(".bashrc", 1, ".bashrc (2026-11-22 14-30-05)");
-        check("..x", 1, "..x (2026-11-22 14-30-05)");
-        check("a.", 1, "a. (2026-11-22 14-30-05)");
-        check(".a.conf", 1, ".a (2026-11-22 14-30-05).conf");
-        check("no sentence. ends like this one", 1, "no sentence. ends like this one (2026-11-22 14-30-05)");
-    }
-
-    #[test]
-    fn long_names_stay_names() {
-        for (name, expected) in
-            [("é".repeat(127) + "x", "é".repeat(116)), ("n".repeat(251) + ".txt", "n".repeat(229))]
-        {
-            let dated = String::from_utf8(dated_name(name.as_bytes(), "2026-11-22 14-30-05", 1)).unwrap();
-            assert!(dated.len() <= 255 && dated.starts_with(&expected), "{dated}");
-            assert!(dated.ends_with("(2026-11-22 14-30-05)") || dated.ends_with("(2026-11-22 14-30-05).txt"));
-        }
-        assert!(dated_name(&[0xbf; 255], "2026-11-22 14-30-05", 1).len() <= 255);
-    }
 
     #[test]
     fn times_that_a_file_system_made_of_others() {

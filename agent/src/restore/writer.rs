@@ -1,23 +1,42 @@
 //! One thread that makes files: content, then metadata, then its place.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use backstore_platform::create::{Existing, TargetDirectory, Temporary, Wanted, finish_file, prepare_file};
 use backstore_platform::metadata::PrincipalIds;
 use backstore_platform::walk::{DeviceId, stat_file};
 use backstore_protocol::entry::{Content, Kind};
-use backstore_vfs::objects::{ReadError, Recovery};
+use backstore_vfs::objects::Recovery;
+use crossbeam_channel::Receiver;
 
-use super::batch::{Batch, Job};
 use super::content::{OwnRuns, Run as Part, Xattrs};
-use super::direct::{DIRECT_BYTES_MIN, DirectFile, Staging};
-use super::existing::{RENAMES_MAX, Way, dated_name};
+use super::direct::Staging;
+use super::directory::Directory;
+use super::existing::Way;
+use super::fill::{Filled, Sink, fill};
 use super::links::{Further, Made};
+use super::names::free_name;
 use super::planner::FileTask;
 use super::run::{RestoreReport, Run};
+
+/// Work for one thread.
+#[derive(Default)]
+pub(super) struct Batch<'a> {
+    pub(super) jobs: Vec<Job<'a>>,
+    /// Contents of its files, one after the other.
+    pub(super) parts: Vec<Part>,
+}
+
+/// One thing to make.
+pub(super) enum Job<'a> {
+    Directory(Arc<Directory<'a>>),
+    /// A file with the next so many parts of the batch.
+    Whole(Box<FileTask<'a>>, usize),
+    /// A file whose parts come. Without its end nobody sends any more.
+    Large(Box<FileTask<'a>>, Receiver<Vec<Part>>),
+}
 
 /// A thread that writes.
 pub(super) struct Writer<'a> {
@@ -42,23 +61,6 @@ impl Output<'_> {
             Self::Apart(temporary) => temporary.file(),
         }
     }
-}
-
-/// How writing a content ended.
-enum Filled {
-    Whole,
-    /// So many bytes, the first of them here, could not be read.
-    Holed {
-        missing: u64,
-        first: u64,
-        error: ReadError,
-    },
-    /// It has another length than its entry says.
-    Misfit {
-        length: u64,
-    },
-    /// The restore ends.
-    Cut,
 }
 
 impl<'a> Writer<'a> {
@@ -211,7 +213,7 @@ impl<'a> Writer<'a> {
                 return Ok(Output::Placed { file, name: task.name.clone() });
             }
         }
-        let (file, name) = free_name(self.run, &task.name, |name| directory.create_file(name))?;
+        let (file, name) = free_name(&self.run.plan.date, &task.name, |name| directory.create_file(name))?;
         Ok(Output::Placed { file, name })
     }
 
@@ -274,7 +276,7 @@ impl<'a> Writer<'a> {
         };
         let link = |name: &[u8]| directory.create_hard_link(name, source, &made.name, made.identity);
         if task.way == Way::New {
-            return free_name(self.run, &task.name, link).map(|((), name)| name);
+            return free_name(&self.run.plan.date, &task.name, link).map(|((), name)| name);
         }
         replace(self.run, directory, &task.name, link)?;
         Ok(task.name.clone())
@@ -321,7 +323,7 @@ impl<'a> Writer<'a> {
             directory.finish_named(name, &wanted, &run.plan.policy, ids)
         };
         let made = if task.way == Way::New {
-            free_name(run, &task.name, make_and_finish)
+            free_name(&run.plan.date, &task.name, make_and_finish)
         } else {
             let mut left_out = Vec::new();
             let name = task.name.clone();
@@ -351,25 +353,6 @@ fn made<'a>(task: &FileTask<'a>, name: Vec<u8>, identity: (DeviceId, u64)) -> Ma
     Made { directory, names: task.directory.names().into(), name, identity }
 }
 
-/// Makes something new. A name that was free when it was planned is taken only if the file system takes two names for one, or somebody else was
-/// quicker; then it gets the version's date.
-pub(super) fn free_name<T>(
-    run: &Run<'_>,
-    name: &[u8],
-    mut make: impl FnMut(&[u8]) -> io::Result<T>,
-) -> io::Result<(T, Vec<u8>)> {
-    let mut tried = name.to_vec();
-    for attempt in 1..=RENAMES_MAX {
-        match make(&tried) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                tried = dated_name(name, &run.plan.date, attempt);
-            }
-            made => return Ok((made?, tried)),
-        }
-    }
-    Err(io::ErrorKind::AlreadyExists.into())
-}
-
 /// Makes something under a name of its own, and puts it in its place when it is complete.
 fn replace(
     run: &Run<'_>,
@@ -385,101 +368,6 @@ fn replace(
         Ok(()) | Err(_) => placed,
     }
 }
-
-/// Where the content of a file goes.
-enum Sink<'a> {
-    Usual(&'a File),
-    Direct(&'a File, DirectFile<'a>),
-}
-
-impl<'a> Sink<'a> {
-    fn new(file: &'a File, size: u64, staging: &'a mut Staging) -> Self {
-        if size > DIRECT_BYTES_MIN {
-            Self::Direct(file, DirectFile::new(file, staging))
-        } else {
-            Self::Usual(file)
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Usual(file) => file.write_all(bytes),
-            Self::Direct(_, direct) => direct.write(bytes),
-        }
-    }
-
-    fn skip(&mut self, length: u64) -> io::Result<()> {
-        match self {
-            Self::Usual(file) => {
-                let length = i64::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
-                file.seek(SeekFrom::Current(length)).map(drop)
-            }
-            Self::Direct(_, direct) => direct.skip(length),
-        }
-    }
-
-    fn set_length(&self, size: u64) -> io::Result<()> {
-        match self {
-            Self::Usual(file) | Self::Direct(file, _) => file.set_len(size),
-        }
-    }
-
-    /// What was collected is written, unless the file will be discarded.
-    fn end(self, filled: Filled) -> io::Result<Filled> {
-        match (self, &filled) {
-            (Self::Direct(_, direct), Filled::Whole | Filled::Holed { .. }) => direct.finish()?,
-            (Self::Usual(_) | Self::Direct(..), _) => {}
-        }
-        Ok(filled)
-    }
-}
-
-/// Writes a content. Holes are not written, so they take no space.
-fn fill(
-    run: &Run<'_>,
-    sink: &mut Sink<'_>,
-    size: u64,
-    parts: &mut dyn Iterator<Item = Part>,
-) -> io::Result<Filled> {
-    let (mut at, mut missing) = (0u64, 0u64);
-    let mut first: Option<(u64, ReadError)> = None;
-    let mut ends_in_hole = false;
-    for part in parts {
-        ends_in_hole = match part {
-            Part::Data(bytes) => {
-                sink.write(&bytes)?;
-                at += bytes.len() as u64;
-                run.context.progress.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                false
-            }
-            Part::Hole(length) | Part::Failed(length, _) => {
-                if let Part::Failed(_, error) = part {
-                    missing += length;
-                    first.get_or_insert((at, error));
-                }
-                at = at.saturating_add(length);
-                sink.skip(length)?;
-                true
-            }
-        };
-        if at > WHOLE_LOOK_BYTES && run.is_ending() {
-            return Ok(Filled::Cut);
-        }
-    }
-    if run.is_ending() && at != size {
-        return Ok(Filled::Cut);
-    }
-    if at != size {
-        return Ok(Filled::Misfit { length: at });
-    }
-    if ends_in_hole {
-        sink.set_length(size)?;
-    }
-    Ok(first.map_or(Filled::Whole, |(first, error)| Filled::Holed { missing, first, error }))
-}
-
-/// In a file beyond this size it is looked at whether the restore is to end.
-const WHOLE_LOOK_BYTES: u64 = 1 << 20;
 
 /// Removes a file that was not completed. If that fails it stays, marked as unfinished.
 fn discard(directory: &TargetDirectory, output: Output<'_>) {

@@ -208,37 +208,6 @@ fn special_bits_devices_and_privileged_attributes_need_asking() {
     assert_eq!(fs::symlink_metadata(attack.target("d/null")).unwrap().rdev(), 0x103);
 }
 
-/// Foo and foo where they are one name: the second gets a date. Here a name is taken after it was found free, which is the same to a restore.
-#[test]
-fn a_name_that_turns_out_to_be_taken_gets_a_date() {
-    let mut attack = Attack::new();
-    let view = attack.view();
-    let plan = RestorePlan {
-        view,
-        items: Vec::new(),
-        base: None,
-        existing: Existing::Rename,
-        policy: USUAL,
-        filter: Filter::default(),
-        date: "D".to_owned(),
-        writers: 1,
-        is_dry_run: false,
-    };
-    let (told, progress) = (Told::default(), Progress::default());
-    let context = RestoreContext {
-        machine: &backstore_platform::machine::System,
-        monitor: &told,
-        progress: &progress,
-        is_interrupted: &|| false,
-    };
-    let run = run::Run::new(&plan, &context);
-    let target = open_target(&attack.target("")).unwrap();
-    for expected in ["foo", "foo (D)", "foo (D, 2)"] {
-        let (_, name) = writer::free_name(&run, b"foo", |name| target.create_file(name)).unwrap();
-        assert_eq!(name, expected.as_bytes());
-    }
-}
-
 #[test]
 fn sizes_that_lie() {
     let mut attack = Attack::new();
