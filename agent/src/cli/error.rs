@@ -165,6 +165,10 @@ impl CliError {
             | Self::Enrol(EnrolError::Store(StoreError::WrongFingerprint { .. })) => {
                 Some("ask whoever runs the server; do not go on before you know")
             }
+            Self::Archive(ArchiveError::Store(StoreError::Refused { reason: Refusal::Revoked, .. }))
+            | Self::Backup(BackupError::Store(StoreError::Refused { reason: Refusal::Revoked, .. })) => {
+                Some("ask whoever runs the server")
+            }
             Self::Usage(_)
             | Self::Config(_)
             | Self::Home(_)

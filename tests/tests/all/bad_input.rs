@@ -9,6 +9,8 @@ use backstore_tests::World;
 use backstore_tests::computer::Computer;
 use backstore_tests::server::Server;
 use backstore_tests::tree;
+use backstore_vault::registry::Registry;
+use backstore_vault::{OpenOptions, Vault};
 
 use crate::PROGRAMS;
 
@@ -157,6 +159,33 @@ fn a_device_the_server_does_not_know() {
     empty.address = address;
     empty.restart();
     computer.run(["backup"]).says(1, &["device"]);
+}
+
+#[test]
+fn a_device_that_was_revoked() {
+    let world = World::new(PROGRAMS);
+    let mut server = Server::start(&world, "vault");
+    let [lost, kept] = ["lost", "kept"].map(|name| {
+        let computer = Computer::new(&world, name);
+        computer.run(["login", &server.invite("alice")]).ends(0);
+        computer.add_set(name, &world.folder("data"));
+        computer.backup();
+        computer
+    });
+    server.stop();
+    {
+        let machine = std::sync::Arc::new(backstore_platform::machine::System);
+        let vault = Vault::open(OpenOptions::server(server.vault.clone(), machine)).unwrap();
+        let registry = Registry::new(&vault);
+        let (number, _) = registry.account("alice").unwrap().unwrap();
+        let state = registry.state(number).unwrap();
+        assert!(registry.revoke(&state.devices[0].tls).unwrap());
+    }
+    server.restart();
+    lost.run(["backup"]).says(1, &["this device was revoked", "ask whoever runs the server"]);
+    lost.run(["snapshots"]).says(1, &["this device was revoked", "ask whoever runs the server"]);
+    lost.run(["restore", "--to", world.path("nothing").to_str().unwrap()]).says(1, &["revoked"]);
+    kept.backup();
 }
 
 /// The file with the server's key: the one that only its user can read.

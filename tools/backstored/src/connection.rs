@@ -138,6 +138,9 @@ async fn greet<S: Stream>(
     let hello: Hello = frame.message()?;
     let device = client.state().device;
     tracing::info!(client = %client.address, version = %hello.agent_version, device = ?device.map(|d| d.device), "hello");
+    if device.is_some_and(|device| device.is_revoked) {
+        return refuse(frames, &Refused::new(ErrorCode::Revoked)).await;
+    }
     let objects = match client.account(service).map(|account| account.usage()) {
         Ok(Ok(usage)) => usage.objects,
         Ok(Err(_)) | Err(_) => 0,
@@ -148,9 +151,7 @@ async fn greet<S: Stream>(
         limits: WireLimits::default(),
         server_time: service.machine.now_ms(),
         vault: service.vault().id(),
-        account: device
-            .filter(|device| !device.is_revoked)
-            .map(|device| WireAccount { account: device.account, device: device.device }),
+        account: device.map(|device| WireAccount { account: device.account, device: device.device }),
         objects,
     };
     frames.send(&welcome, &[]).await

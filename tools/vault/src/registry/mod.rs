@@ -178,6 +178,15 @@ impl Registry {
         Ok(row.map(|row| row.info(*tls)))
     }
 
+    /// Shuts a device out, for good: its key on the wire opens nothing from the next connection on. Whether there is such a device.
+    pub fn revoke(&self, tls: &SigningPublicKey) -> Result<bool, RegistryError> {
+        let _guard = CHANGES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(row) = self.get::<DeviceRow>(tls.as_bytes())? else { return Ok(false) };
+        let revoked = DeviceRow { is_revoked: true, ..row };
+        self.control.put(&DeviceRow::key(tls.as_bytes()), Some(&revoked.encode()))?;
+        Ok(true)
+    }
+
     /// The account of this name and its number, if there is one.
     pub fn account(&self, name: &str) -> Result<Option<(AccountNumber, Option<AccountId>)>, RegistryError> {
         Ok(self.account_row(name)?.map(|row| (row.number(), row.account)))

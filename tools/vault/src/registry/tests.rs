@@ -117,6 +117,11 @@ fn two_devices_enrol_with_an_invitation_each() {
     assert_eq!(registry.state(number).unwrap().devices.len(), 2);
     let accounts = registry.accounts(NOW).unwrap();
     assert_eq!((accounts.len(), accounts[0].invitations), (1, 0));
+
+    assert!(registry.revoke(&tls(1)).unwrap());
+    assert_eq!(registry.device(&tls(1)).unwrap(), Some(DeviceInfo { is_revoked: true, ..first }));
+    assert_eq!(registry.device(&tls(2)).unwrap(), Some(second), "the other one is none the worse");
+    assert!(!registry.revoke(&tls(3)).unwrap());
 }
 
 #[test]
