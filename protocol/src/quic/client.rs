@@ -1,261 +1,60 @@
-//! A server as a [`Destination`]: blocking calls from any thread, one runtime thread that drives the connection.
-//!
-//! The connection is made when it is first needed and again when it was lost, with growing pauses, until the caller's patience
-//! ends. Whatever was asked is idempotent and simply asked again. While a server is known to be down, calls fail soon: see `outage`.
+//! A server as a [`Destination`]: blocking calls from any thread.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::runtime::{Builder, Handle};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::connect::Connecting;
-use super::link::{QuicLink, QuicStream};
-use super::outage::{Advice, Outage};
+use super::keeper::{ClientOptions, Keeper, Live, Runtime, block_on, runtime_gone};
 use super::session::QuicSession;
 use crate::ids::{LineageId, ObjectId, SnapshotId};
 use crate::limits::{LOG_ENTRIES_MAX, SNAPSHOTS_PAGE_MAX};
 use crate::object::SealedObject;
 use crate::store::{
-    Destination, LineageInfo, ReadFailure, Refusal, Session, SessionRequest, Source, StoreError,
-    StoredSnapshot,
+    Destination, LineageInfo, ReadFailure, Session, SessionRequest, Source, StoreError, StoredSnapshot,
 };
-use crate::wire::{
-    AskError, ClientLink, Control, FEATURES, Got, Hello, LineageList, Lineages, Log, LogEntries, MINOR,
-    SnapshotList, Snapshots, Welcome,
-};
-
-/// How a client behaves.
-#[derive(Clone)]
-pub struct ClientOptions {
-    /// Who connects to whom.
-    pub connecting: Connecting,
-    /// Version of the agent, for the server's log.
-    pub agent_version: String,
-    /// How long to try when the server cannot be reached. Once that was in vain each call tries once, until there is a connection again.
-    pub patience: Duration,
-}
+use crate::wire::{Got, LineageList, Lineages, Log, LogEntries, SnapshotList, Snapshots};
 
 /// A `backstored` server.
 pub struct QuicDestination {
-    pub(super) inner: Arc<Inner>,
+    pub(super) keeper: Arc<Keeper>,
     _runtime: Runtime,
 }
 
-/// The thread that drives connections; ends with its owner.
-pub(super) struct Runtime {
-    pub(super) handle: Handle,
-    _stop: oneshot::Sender<()>,
-}
-
-impl Runtime {
-    pub(super) fn start() -> Result<Self, StoreError> {
-        let failed = |source| StoreError::Disk {
-            action: "start the network thread for",
-            path: "backstore".into(),
-            source,
-        };
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let drive = move || {
-            // Ends when the sender is dropped; tasks that are left end with the runtime.
-            let _ = runtime.block_on(stopped);
-            runtime.shutdown_background();
-        };
-        std::thread::Builder::new().name("quic".to_owned()).spawn(drive).map_err(failed)?;
-        Ok(Self { handle, _stop: stop })
-    }
-}
-
-/// Runs `future` on the runtime's thread and waits for it.
-pub(super) fn block_on<T: Send + 'static>(
-    handle: &Handle,
-    future: impl Future<Output = T> + Send + 'static,
-) -> Option<T> {
-    let (answer, answered) = oneshot::channel();
-    handle.spawn(async move {
-        let _ = answer.send(future.await);
-    });
-    answered.blocking_recv().ok()
-}
-
-pub(super) struct Inner {
-    pub(super) options: ClientOptions,
-    pub(super) handle: Handle,
-    slot: Mutex<Slot>,
-    connections: AtomicU64,
-}
-
-/// The connection or why there is none.
-#[derive(Default)]
-struct Slot {
-    live: Option<Arc<Live>>,
-    outage: Option<Outage>,
-}
-
-/// A connection in use.
-pub(super) struct Live {
-    /// Distinguishes it from those before.
-    pub(super) number: u64,
-    pub(super) link: ClientLink<QuicLink>,
-    pub(super) control: Mutex<Control<QuicStream>>,
-}
-
-const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
-const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 /// Ids of one request for objects: about 16 MiB of large chunks.
 const GET_IDS: usize = 32;
 /// Requests for objects on their way at once.
 const GETS_MAX: usize = 6;
 
-impl Inner {
-    pub(super) fn server(&self) -> String {
-        self.options.connecting.server.to_string()
-    }
-
-    /// The connection, made again if it was lost.
-    pub(super) async fn live(&self) -> Result<Arc<Live>, StoreError> {
-        let asked_at = Instant::now();
-        let mut slot = self.slot.lock().await;
-        if let Some(live) = slot.live.as_ref().filter(|live| live.link.0.0.close_reason().is_none()) {
-            return Ok(Arc::clone(live));
-        }
-        let patience = match Outage::advice(slot.outage.as_ref(), asked_at, Instant::now()) {
-            Advice::Try => self.options.patience,
-            Advice::TryOnce => Duration::ZERO,
-            Advice::Fail => {
-                let detail = slot.outage.as_ref().map_or_else(String::new, |outage| outage.detail.clone());
-                return Err(StoreError::Unreachable { server: self.server(), detail });
-            }
-        };
-        let connected = self.connect_within(patience).await;
-        match &connected {
-            Ok(live) => *slot = Slot { live: Some(Arc::clone(live)), outage: None },
-            Err(StoreError::Unreachable { detail, .. }) => {
-                slot.outage = Some(Outage { since: Instant::now(), detail: detail.clone() });
-            }
-            // The server was reached: whatever it said it may say otherwise the next time.
-            Err(_) => slot.outage = None,
-        }
-        connected
-    }
-
-    /// Tries until there is a connection or `patience` has ended; once at least.
-    async fn connect_within(&self, patience: Duration) -> Result<Arc<Live>, StoreError> {
-        let deadline = Instant::now() + patience;
-        let mut delay = RETRY_DELAY_MIN;
-        loop {
-            match self.connect().await {
-                Ok(live) => return Ok(Arc::new(live)),
-                Err(error)
-                    if error.recovery() == crate::store::Recovery::TryLater
-                        && Instant::now() + delay < deadline =>
-                {
-                    tokio::time::sleep(delay).await;
-                    delay = (2 * delay).min(RETRY_DELAY_MAX);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn connect(&self) -> Result<Live, StoreError> {
-        let link = self.options.connecting.connect().await?;
-        let (control, welcome) = hello(&link, &self.options.agent_version)
-            .await
-            .map_err(|error| error.into_store_error(&self.server()))?;
-        if welcome.account.is_none() {
-            return Err(StoreError::Refused { reason: Refusal::UnknownDevice, detail: String::new() });
-        }
-        let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(Live { number, link: ClientLink(link), control: Mutex::new(control) })
-    }
-
-    /// Gives a connection up, so that the next caller makes a new one.
-    pub(super) fn give_up(live: &Live) {
-        live.link.0.close("given up");
-    }
-
-    /// Does `ask` on a connection, again on a new one if that was lost, for as long as patience lasts.
-    pub(super) async fn retry<T, F>(&self, mut ask: impl FnMut(Arc<Live>) -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, AskError>>,
-    {
-        let mut deadline = None;
-        let mut delay = RETRY_DELAY_MIN;
-        loop {
-            let live = self.live().await?;
-            let asked_at = Instant::now();
-            let error = match ask(Arc::clone(&live)).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            if asked_at.elapsed() > self.options.patience {
-                // It went well for long: this is a new misfortune, not more of the last.
-                (deadline, delay) = (None, RETRY_DELAY_MIN);
-            }
-            let deadline = *deadline.get_or_insert(Instant::now() + self.options.patience);
-            if !error.is_connection_lost() || Instant::now() + delay > deadline {
-                return Err(error.into_store_error(&self.server()));
-            }
-            Self::give_up(&live);
-            tokio::time::sleep(delay).await;
-            delay = (2 * delay).min(RETRY_DELAY_MAX);
-        }
-    }
-}
-
-/// Says hello on a new connection.
-pub(super) async fn hello(
-    link: &QuicLink,
-    agent_version: &str,
-) -> Result<(Control<QuicStream>, Welcome), AskError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    let hello =
-        Hello { minor: MINOR, features: FEATURES, agent_version: agent_version.to_owned(), client_time: now };
-    Control::open(link, &hello).await
-}
-
 impl QuicDestination {
     /// A server that will be connected to when it is needed.
     pub fn new(options: ClientOptions) -> Result<Self, StoreError> {
         let runtime = Runtime::start()?;
-        let inner = Inner {
-            options,
-            handle: runtime.handle.clone(),
-            slot: Mutex::default(),
-            connections: AtomicU64::new(0),
-        };
-        Ok(Self { inner: Arc::new(inner), _runtime: runtime })
+        let keeper = Keeper::new(options, runtime.handle.clone());
+        Ok(Self { keeper: Arc::new(keeper), _runtime: runtime })
     }
 
     /// Connects now, to know whether the server can be reached and lets this device in.
     pub fn connect(&self) -> Result<(), StoreError> {
-        let inner = Arc::clone(&self.inner);
-        self.block(async move { inner.live().await.map(|_| ()) })
+        let keeper = Arc::clone(&self.keeper);
+        self.block(async move { keeper.live().await.map(|_| ()) })
     }
 
     fn block<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        block_on(&self.inner.handle, future).unwrap_or_else(|| Err(runtime_gone(&self.inner.server())))
+        block_on(&self.keeper.handle, future).unwrap_or_else(|| Err(runtime_gone(&self.keeper.server())))
     }
-}
-
-pub(super) fn runtime_gone(server: &str) -> StoreError {
-    StoreError::Unreachable { server: server.to_owned(), detail: "the network thread has ended".to_owned() }
 }
 
 impl Source for QuicDestination {
     fn lineages(&self) -> Result<Vec<LineageInfo>, StoreError> {
-        let inner = Arc::clone(&self.inner);
+        let keeper = Arc::clone(&self.keeper);
         self.block(async move {
-            let list = inner
+            let list = keeper
                 .retry(async |live: Arc<Live>| {
                     let (list, _): (LineageList, _) =
                         live.control.lock().await.ask(&Lineages {}, &[]).await?;
@@ -283,10 +82,10 @@ impl Source for QuicDestination {
         before: u64,
         count: usize,
     ) -> Result<Vec<StoredSnapshot>, StoreError> {
-        let inner = Arc::clone(&self.inner);
+        let keeper = Arc::clone(&self.keeper);
         let question = Snapshots { lineage, before, count: count.min(SNAPSHOTS_PAGE_MAX) as u32 };
         self.block(async move {
-            let (list, tail) = inner
+            let (list, tail) = keeper
                 .retry(async |live: Arc<Live>| {
                     let answer: (SnapshotList, Bytes) = live.control.lock().await.ask(&question, &[]).await?;
                     Ok(answer)
@@ -314,14 +113,14 @@ impl Source for QuicDestination {
     ) -> Result<(), StoreError> {
         let (sender, mut receiver) = mpsc::channel(GETS_MAX);
         let groups: Vec<_> = ids.chunks(GET_IDS).map(<[_]>::to_vec).enumerate().collect();
-        let inner = Arc::clone(&self.inner);
-        self.inner.handle.spawn(async move {
+        let keeper = Arc::clone(&self.keeper);
+        self.keeper.handle.spawn(async move {
             let allowed = Arc::new(tokio::sync::Semaphore::new(GETS_MAX));
             for (group, ids) in groups {
                 let Ok(permit) = Arc::clone(&allowed).acquire_owned().await else { return };
-                let (inner, sender) = (Arc::clone(&inner), sender.clone());
+                let (keeper, sender) = (Arc::clone(&keeper), sender.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = get_group(&inner, group * GET_IDS, ids, &sender).await {
+                    if let Err(error) = get_group(&keeper, group * GET_IDS, ids, &sender).await {
                         let _ = sender.send(Err(error)).await;
                     }
                     drop(permit);
@@ -330,7 +129,7 @@ impl Source for QuicDestination {
         });
         let mut left = ids.len();
         while left > 0 {
-            let got = receiver.blocking_recv().unwrap_or_else(|| Err(runtime_gone(&self.inner.server())))?;
+            let got = receiver.blocking_recv().unwrap_or_else(|| Err(runtime_gone(&self.keeper.server())))?;
             left -= got.len();
             for (index, read) in got {
                 each(index, read);
@@ -340,12 +139,12 @@ impl Source for QuicDestination {
     }
 
     fn account_log(&self, from: u64) -> Result<Vec<Bytes>, StoreError> {
-        let inner = Arc::clone(&self.inner);
+        let keeper = Arc::clone(&self.keeper);
         self.block(async move {
             let mut entries = Vec::new();
             loop {
                 let question = Log { from: from + entries.len() as u64 };
-                let (page, tail) = inner
+                let (page, tail) = keeper
                     .retry(async |live: Arc<Live>| {
                         let answer: (LogEntries, Bytes) =
                             live.control.lock().await.ask(&question, &[]).await?;
@@ -364,10 +163,10 @@ impl Source for QuicDestination {
     }
 
     fn watch(&self, seen: u64, patience: Duration) -> Result<u64, StoreError> {
-        let inner = Arc::clone(&self.inner);
+        let keeper = Arc::clone(&self.keeper);
         self.block(async move {
             let deadline = tokio::time::Instant::now() + patience;
-            inner
+            keeper
                 .retry(async |live: Arc<Live>| {
                     // A restarted server counts anew, so the connection's number is part of what is seen.
                     let epoch = live.number << 40;
@@ -391,22 +190,22 @@ impl Source for QuicDestination {
 
 impl Destination for QuicDestination {
     fn open_session(&self, request: &SessionRequest) -> Result<Box<dyn Session>, StoreError> {
-        let (inner, request) = (Arc::clone(&self.inner), request.clone());
-        let session = self.block(async move { QuicSession::open(inner, request).await })?;
+        let (keeper, request) = (Arc::clone(&self.keeper), request.clone());
+        let session = self.block(async move { QuicSession::open(keeper, request).await })?;
         Ok(Box::new(session))
     }
 }
 
 /// Reads one group of objects, again from where it stopped if the connection is lost.
 async fn get_group(
-    inner: &Arc<Inner>,
+    keeper: &Arc<Keeper>,
     base: usize,
     ids: Vec<ObjectId>,
     sender: &mpsc::Sender<Result<Vec<Got>, StoreError>>,
 ) -> Result<(), StoreError> {
     let due: Vec<(usize, ObjectId)> = ids.into_iter().enumerate().map(|(at, id)| (base + at, id)).collect();
     let due = Arc::new(std::sync::Mutex::new(due));
-    inner
+    keeper
         .retry(|live| {
             let (due, sender) = (Arc::clone(&due), sender.clone());
             async move {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::Mutex;
 
-use super::client::{Runtime, block_on, hello, runtime_gone};
+use super::client::split_list;
 use super::connect::Connecting;
+use super::keeper::{Runtime, block_on, hello, runtime_gone};
 use super::link::{QuicLink, QuicStream};
 use crate::ids::{FactorId, InviteToken};
 use crate::store::StoreError;
@@ -79,7 +80,7 @@ impl Enrolment {
     /// A page of the account log from an entry on, after the proof; and whether more follow.
     pub fn log(&self, from: u64) -> Result<(Vec<Bytes>, bool), StoreError> {
         let (page, tail): (LogEntries, _) = self.ask(Log { from }, Bytes::new())?;
-        Ok((super::client::split_list(tail), page.more))
+        Ok((split_list(tail), page.more))
     }
 
     /// Adds this device.

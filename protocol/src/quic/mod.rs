@@ -6,6 +6,7 @@
 mod client;
 mod connect;
 mod enrol;
+mod keeper;
 mod link;
 mod listener;
 mod outage;
@@ -15,9 +16,10 @@ mod tests;
 mod tls;
 mod transport;
 
-pub use client::{ClientOptions, QuicDestination};
+pub use client::QuicDestination;
 pub use connect::{Connecting, ServerAddress, fingerprint_text};
 pub use enrol::Enrolment;
+pub use keeper::ClientOptions;
 pub use link::{QuicLink, QuicStream};
 pub use listener::{Accepted, Incoming, Listener, ListenerOptions};
 pub use tls::{Identity, fingerprint};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore};
 
-use super::client::{Inner, Live, block_on, runtime_gone};
+use super::keeper::{Keeper, Live, block_on, runtime_gone};
 use crate::ids::{ObjectId, SnapshotId};
 use crate::limits::IDS_MAX;
 use crate::object::SealedObject;
@@ -28,7 +28,7 @@ const DAMAGED_MAX: usize = 1 << 20;
 
 /// A session with a server.
 pub(super) struct QuicSession {
-    inner: Arc<Inner>,
+    keeper: Arc<Keeper>,
     request: SessionRequest,
     opened: Opened,
     upload: Arc<Upload>,
@@ -36,7 +36,7 @@ pub(super) struct QuicSession {
 
 /// What all batches of a session share.
 struct Upload {
-    inner: Arc<Inner>,
+    keeper: Arc<Keeper>,
     request: SessionRequest,
     /// Number of the connection the session was opened on last.
     opened_on: tokio::sync::Mutex<u64>,
@@ -64,17 +64,17 @@ struct Batch {
 }
 
 impl QuicSession {
-    pub(super) async fn open(inner: Arc<Inner>, request: SessionRequest) -> Result<Self, StoreError> {
+    pub(super) async fn open(keeper: Arc<Keeper>, request: SessionRequest) -> Result<Self, StoreError> {
         let question = open_question(&request);
-        let (opened, number) = inner
+        let (opened, number) = keeper
             .retry(async |live: Arc<Live>| {
                 let (opened, _): (SessionOpened, _) = live.control.lock().await.ask(&question, &[]).await?;
                 Ok((opened, live.number))
             })
             .await?;
-        let damaged = if opened.damaged == 0 { Vec::new() } else { list_damaged(&inner).await? };
+        let damaged = if opened.damaged == 0 { Vec::new() } else { list_damaged(&keeper).await? };
         let upload = Upload {
-            inner: Arc::clone(&inner),
+            keeper: Arc::clone(&keeper),
             request: request.clone(),
             opened_on: tokio::sync::Mutex::new(number),
             state: Mutex::default(),
@@ -83,14 +83,14 @@ impl QuicSession {
             puts: Semaphore::new(PUTS_MAX),
         };
         let opened = Opened { head: opened.head, fencing: opened.fencing, damaged, objects: opened.objects };
-        Ok(Self { inner, request, opened, upload: Arc::new(upload) })
+        Ok(Self { keeper, request, opened, upload: Arc::new(upload) })
     }
 
     fn block<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        block_on(&self.inner.handle, future).unwrap_or_else(|| Err(runtime_gone(&self.inner.server())))
+        block_on(&self.keeper.handle, future).unwrap_or_else(|| Err(runtime_gone(&self.keeper.server())))
     }
 
     /// Asks something that needs the session to be open on the connection.
@@ -98,9 +98,9 @@ impl QuicSession {
     where
         Q: crate::wire::Message + Clone + Send + Sync + 'static,
     {
-        let (inner, upload) = (Arc::clone(&self.inner), Arc::clone(&self.upload));
+        let (keeper, upload) = (Arc::clone(&self.keeper), Arc::clone(&self.upload));
         self.block(async move {
-            let done = inner
+            let done = keeper
                 .retry(async |live: Arc<Live>| {
                     upload.open_on(&live).await?;
                     let (done, _): (CommitDone, _) =
@@ -117,11 +117,11 @@ fn open_question(request: &SessionRequest) -> OpenSession {
     OpenSession { lineage: request.lineage, basis: request.basis, fencing: request.fencing }
 }
 
-async fn list_damaged(inner: &Inner) -> Result<Vec<ObjectId>, StoreError> {
+async fn list_damaged(keeper: &Keeper) -> Result<Vec<ObjectId>, StoreError> {
     let mut damaged: Vec<ObjectId> = Vec::new();
     loop {
         let question = Damaged { after: damaged.last().copied() };
-        let (page, tail) = inner
+        let (page, tail) = keeper
             .retry(async |live: Arc<Live>| {
                 let answer: (Ids, Bytes) = live.control.lock().await.ask(&question, &[]).await?;
                 Ok(answer)
@@ -148,9 +148,9 @@ impl Session for QuicSession {
     fn have(&self, ids: &[ObjectId]) -> Result<Vec<bool>, StoreError> {
         let mut held = Vec::with_capacity(ids.len());
         for page in ids.chunks(IDS_MAX) {
-            let (inner, page) = (Arc::clone(&self.inner), Arc::<[ObjectId]>::from(page));
+            let (keeper, page) = (Arc::clone(&self.keeper), Arc::<[ObjectId]>::from(page));
             held.extend(self.block(async move {
-                inner.retry(async |live: Arc<Live>| live.link.have(&page).await).await
+                keeper.retry(async |live: Arc<Live>| live.link.have(&page).await).await
             })?);
         }
         Ok(held)
@@ -163,7 +163,7 @@ impl Session for QuicSession {
         let size = batch.iter().map(SealedObject::size).sum();
         let sequence = self.upload.enter(size)?;
         let upload = Arc::clone(&self.upload);
-        self.inner.handle.spawn(async move {
+        self.keeper.handle.spawn(async move {
             if let Err(error) = upload.send(sequence, batch).await {
                 upload.fail(error);
             }
@@ -257,7 +257,7 @@ impl Upload {
     /// Brings a batch to the server until it is durable there.
     async fn send(&self, sequence: u64, batch: Vec<SealedObject>) -> Result<(), StoreError> {
         let first = std::sync::atomic::AtomicBool::new(true);
-        self.inner
+        self.keeper
             .retry(async |live: Arc<Live>| {
                 let is_first = first.swap(false, std::sync::atomic::Ordering::Relaxed);
                 let sent = self.send_on(&live, sequence, &batch, is_first).await;

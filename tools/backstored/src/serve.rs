@@ -11,7 +11,8 @@ use backstore_protocol::quic::{Incoming, Listener, ListenerOptions};
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 
-use crate::connection::{Client, serve_stream};
+use crate::client::{Client, blocking};
+use crate::connection::serve_stream;
 use crate::healing::{self, GaveUp};
 use crate::identity;
 use crate::local;
@@ -151,7 +152,7 @@ async fn connect(service: Arc<Service>, incoming: Incoming, devices: Arc<Devices
     };
     let binding = link.channel_binding();
     let (shared, key, ip) = (Arc::clone(&service), accepted.client, accepted.address.ip());
-    let client = crate::connection::blocking(move || Client::new(&shared, key, ip, binding)).await;
+    let client = blocking(move || Client::new(&shared, key, ip, binding)).await;
     let client = match client {
         Ok(client) => Arc::new(client),
         Err(_) => {

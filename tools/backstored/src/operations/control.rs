@@ -10,7 +10,7 @@ use backstore_vault::{AccountNumber, Commit, snapshot_head};
 use bytes::Bytes;
 
 use super::list;
-use crate::connection::{Answer, Client};
+use crate::client::{Answer, Client};
 use crate::service::{Refused, Service};
 
 /// Lineages of one answer.

@@ -8,7 +8,7 @@ use backstore_vault::registry::DeviceInfo;
 use bytes::Bytes;
 
 use super::entries;
-use crate::connection::{Answer, Client};
+use crate::client::{Answer, Client};
 use crate::service::{Refused, Service};
 
 /// An invitation is shown: what it leads to.

@@ -12,7 +12,7 @@ use backstore_protocol::wire::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::connection::{Client, blocking, refuse};
+use crate::client::{Client, blocking, refuse};
 use crate::service::{Refused, Service};
 
 /// Bytes of one frame of an answer, give or take an object.
