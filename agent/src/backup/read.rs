@@ -16,7 +16,7 @@ use backstore_protocol::ids::ContentHash;
 use backstore_protocol::keys::IdKeys;
 use backstore_protocol::limits::{BUNDLE_FILE_BYTES_MAX, INLINE_BYTES_MAX, SYMLINK_BYTES_MAX};
 
-use super::ahead::{GROUP, ask_for};
+use super::ahead::{GROUP, Place, ask_for};
 use super::pool::Workspace;
 
 /// A file to be read.
@@ -83,11 +83,11 @@ pub(super) fn read_batch(
     let mut outcomes = Vec::with_capacity(tasks.len());
     for (at, task) in tasks.iter().enumerate() {
         if at == 0 {
-            ask_for(&tasks[..tasks.len().min(GROUP)]);
+            ask_for(on_disk(&tasks[..tasks.len().min(GROUP)]));
         }
         if at % GROUP == 0 {
             let next = (at + GROUP).min(tasks.len());
-            ask_for(&tasks[next..(next + GROUP).min(tasks.len())]);
+            ask_for(on_disk(&tasks[next..(next + GROUP).min(tasks.len())]));
         }
         let outcome = read_one(task, &mut bytes, ids, workspace);
         outcomes.push(outcome.unwrap_or_else(|error| match error.kind() {
@@ -97,6 +97,13 @@ pub(super) fn read_batch(
     }
     let files = tasks.into_iter().zip(outcomes).collect();
     Batch { bytes, files, planned }
+}
+
+/// Files with content, where the system keeps it.
+fn on_disk(tasks: &[Task]) -> impl Iterator<Item = Place<'_>> {
+    let files =
+        tasks.iter().filter(|task| task.stat.kind == Kind::File && task.stat.size > 0 && !task.implied);
+    files.map(|task| (&*task.directory, &*task.name, task.stat.size))
 }
 
 fn read_one(
