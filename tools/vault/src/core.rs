@@ -59,7 +59,7 @@ pub(crate) struct State {
     objects: HashMap<(AccountNumber, ObjectId), PendingObject>,
     heads: HashMap<(AccountNumber, LineageId), (Sequence, Arc<SnapshotPayload>)>,
     bytes: HashMap<AccountNumber, u64>,
-    next: Sequence,
+    last: Sequence,
     queue: VecDeque<Batch>,
     queued_bytes: usize,
     synced: VecDeque<(SyncJob, io::Result<()>)>,
@@ -115,7 +115,7 @@ impl State {
 
     /// The last sequence that was given.
     pub(crate) fn last(&self) -> Sequence {
-        Sequence(self.next.0 - 1)
+        self.last
     }
 
     fn add(&mut self, record: &NewRecord) {
@@ -210,8 +210,8 @@ pub(crate) struct CoreParts {
     pub(crate) access: Access,
     pub(crate) memtable_bytes: usize,
     pub(crate) damaged: HashSet<AccountNumber>,
-    /// The first sequence to be given.
-    pub(crate) next: Sequence,
+    /// The highest sequence there is.
+    pub(crate) last: Sequence,
 }
 
 impl Core {
@@ -225,7 +225,7 @@ impl Core {
             quotas: RwLock::default(),
             damaged: RwLock::new(parts.damaged),
             watch: Watch::default(),
-            state: Mutex::new(State { next: parts.next, ..State::default() }),
+            state: Mutex::new(State { last: parts.last, ..State::default() }),
             work: Condvar::new(),
             room: Condvar::new(),
             failure: OnceLock::new(),
@@ -291,8 +291,8 @@ impl Core {
                 !is_first || !state.objects.contains_key(&(record.header.account, record.header.id))
             });
             for record in &mut records {
-                record.header.sequence = state.next;
-                state.next.0 += 1;
+                state.last.0 += 1;
+                record.header.sequence = state.last;
                 state.add(record);
             }
             let batch = Batch { records, last: state.last(), ticket: Arc::clone(&ticket) };
@@ -509,7 +509,8 @@ impl Core {
             change.put_vault(&VaultRow {
                 vault: self.packs.vault(),
                 version: crate::index::rows::INDEX_VERSION,
-                next_sequence: durable.next,
+                last: durable.last,
+                durable: durable.last,
             });
             Ok(())
         })

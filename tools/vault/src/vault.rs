@@ -171,7 +171,7 @@ impl Vault {
 
     /// Puts the parts of a vault together.
     pub(crate) fn assemble(parts: Parts, options: &OpenOptions, drive: Drive) -> Result<Self, VaultError> {
-        let Recovered { report, next_pack, closed, next, damaged, snapshots: _ } = parts.recovered;
+        let Recovered { report, next_pack, closed, last, unsealed, damaged, snapshots: _ } = parts.recovered;
         let core = Arc::new(Core::new(CoreParts {
             packs: Arc::clone(&parts.packs),
             index: parts.index,
@@ -179,7 +179,7 @@ impl Vault {
             access: options.access,
             memtable_bytes: options.memtable_bytes,
             damaged,
-            next,
+            last,
         }));
         let writer = || {
             Writer::new(WriterStart {
@@ -189,7 +189,8 @@ impl Vault {
                 data_lanes: options.lanes_within_limits(),
                 next_pack,
                 closed,
-                last: crate::ids::Sequence(next.0 - 1),
+                unsealed,
+                last,
             })
         };
         let threads = match (options.access, drive) {

@@ -170,7 +170,7 @@ impl Check<'_> {
         match contents::read(packs, Arc::clone(pack), row, Access::Write)? {
             Contents::Open(scanned) => {
                 let judged = scanned.judge(packs, Sequence(0))?;
-                reseal(packs, &self.core.index, &judged, &mut self.report.quarantined)
+                reseal(packs, &self.core.index, judged, &mut self.report.quarantined)
             }
             // It is an earlier one.
             Contents::Finished(finished) => relist(packs, &self.core.index, &finished),

@@ -75,6 +75,6 @@ impl Core {
     fn end_packs_inline(&self, writer: &mut Writer) -> Result<(), VaultError> {
         writer.end_packs();
         while self.sync_once(writer, Sequence(u64::MAX))? {}
-        self.take_over(writer.take_completed())
+        writer.take_completed().map_or(Ok(()), |durable| self.take_over(durable))
     }
 }

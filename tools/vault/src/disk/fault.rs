@@ -1,7 +1,7 @@
 //! A disk in memory that can stop, fill up, fail, and show what a power cut would leave of it.
 //!
-//! It keeps FORMAT.md section 11 and promises nothing more: unsynced blocks are there, are not, or hold garbage, each by itself; unsynced
-//! names may be gone; after a failed sync the bytes that were to be written never will be, although a second sync succeeds.
+//! It keeps FORMAT.md section 11 and promises nothing more: unsynced blocks are there, are not, or hold garbage, each by itself; what was cut
+//! off and not synced may be there again; unsynced names may be gone; after a failed sync the bytes that were to be written never will be, although a second sync succeeds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
@@ -40,6 +40,8 @@ struct FileBytes {
     synced: Vec<u8>,
     /// Blocks that were written since the last sync.
     dirty: BTreeSet<u64>,
+    /// What ended the file before it was cut since the last sync, and where.
+    cut_off: Option<(usize, Vec<u8>)>,
 }
 
 /// What goes wrong, and when.
@@ -209,6 +211,7 @@ impl FileBytes {
     }
 
     fn sync(&mut self) {
+        self.cut_off = None;
         self.synced.resize(self.live.len(), 0);
         for block in std::mem::take(&mut self.dirty) {
             let (from, to) = block_range(block, self.live.len());
@@ -222,6 +225,14 @@ impl FileBytes {
     }
 
     fn after_power_cut(&self, dice: &mut Dice) -> Self {
+        if let Some((at, bytes)) =
+            self.cut_off.as_ref().filter(|(at, _)| self.live.len() <= *at && dice.keeps())
+        {
+            let mut uncut = Self { cut_off: None, ..self.clone() };
+            uncut.live.resize(*at, 0);
+            uncut.live.extend(bytes);
+            return uncut.after_power_cut(dice);
+        }
         let size = if dice.keeps() { self.live.len() } else { self.synced.len() };
         let mut bytes = self.synced.clone();
         bytes.resize(size, 0);
@@ -234,7 +245,7 @@ impl FileBytes {
                 dice.spoil(&mut bytes[from..to]);
             }
         }
-        Self { live: bytes.clone(), synced: bytes, dirty: BTreeSet::new() }
+        Self { live: bytes.clone(), synced: bytes, ..Self::default() }
     }
 }
 
@@ -406,6 +417,9 @@ impl DiskFile for FaultFile {
         if fault.is_applied() {
             let file = &mut inner.files[self.file];
             let last = file.live.len() as u64;
+            if last > size && file.cut_off.is_none() {
+                file.cut_off = Some((size as usize, file.live[size as usize..].to_vec()));
+            }
             file.live.resize(size as usize, 0);
             // What was cut off is written: nobody knows what is there if the file grows again.
             file.dirty.extend(size / BLOCK..last.div_ceil(BLOCK));

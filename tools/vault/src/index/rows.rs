@@ -8,7 +8,7 @@ use crate::pack::Fields;
 use crate::pack::snapshot::SnapshotHead;
 
 /// The version of these rows. Another version is made anew from the packs.
-pub(crate) const INDEX_VERSION: u32 = 2;
+pub(crate) const INDEX_VERSION: u32 = 3;
 
 /// Where the index says whose it is.
 pub(crate) const VAULT_KEY: &[u8] = b"v";
@@ -98,15 +98,18 @@ pub(crate) fn pack_key(number: PackNumber) -> Vec<u8> {
 pub(crate) struct VaultRow {
     pub(crate) vault: VaultId,
     pub(crate) version: u32,
-    /// The first one that was not given to a record.
-    pub(crate) next_sequence: Sequence,
+    /// No record has a higher one.
+    pub(crate) last: Sequence,
+    /// Up to here everything in the vault was durable.
+    pub(crate) durable: Sequence,
 }
 
 impl VaultRow {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = self.vault.as_bytes().to_vec();
         bytes.extend(self.version.to_le_bytes());
-        bytes.extend(self.next_sequence.0.to_le_bytes());
+        bytes.extend(self.last.0.to_le_bytes());
+        bytes.extend(self.durable.0.to_le_bytes());
         bytes
     }
 
@@ -115,7 +118,8 @@ impl VaultRow {
         let row = Self {
             vault: VaultId::from_bytes(fields.take()?),
             version: fields.u32()?,
-            next_sequence: Sequence(fields.u64()?),
+            last: Sequence(fields.u64()?),
+            durable: Sequence(fields.u64()?),
         };
         fields.end().map(|()| row)
     }

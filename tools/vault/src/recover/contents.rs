@@ -36,6 +36,8 @@ pub(crate) struct Finished {
     pub(crate) is_damaged: bool,
     /// Up to here everything in the vault was durable when the footer was written.
     pub(crate) durable: Sequence,
+    /// The highest sequence that was seen in the pack.
+    pub(crate) last: Sequence,
 }
 
 /// A pack without a footer at its end, read from header to header.
@@ -105,13 +107,16 @@ pub(crate) fn last_footer(pack: &Pack, size: u64) -> io::Result<Option<(u64, Foo
     }
 }
 
-/// The footer whose record begins at `offset`, if one does, is whole, and lists nothing that was not durable when it was written.
+/// The footer whose record begins at `offset`, if one does, is whole, and lists nothing that was not durable when it was written. An opening
+/// seals what it has read itself, and makes all of it durable before.
 pub(crate) fn footer_at(pack: &Pack, offset: u64) -> io::Result<Option<Footer>> {
     let record = pack.record(offset)?.filter(|record| record.header.kind == RecordKind::Footer);
     let Some(record) = record else { return Ok(None) };
     let footer = Footer::decode(&record.content, offset);
-    let is_durable =
-        |footer: &Footer| footer.entries.iter().all(|entry| entry.sequence <= record.header.durable);
+    let is_durable = |footer: &Footer| {
+        let durable = record.header.durable;
+        footer.state == FooterState::Sealed || footer.entries.iter().all(|entry| entry.sequence <= durable)
+    };
     Ok(footer.filter(is_durable))
 }
 
@@ -125,7 +130,8 @@ fn finished(
     footer: Footer,
 ) -> Result<Finished, VaultError> {
     let failed = |error| VaultError::disk("read", packs.path(pack.id), error);
-    let durable = pack.header(offset).map_err(failed)?.map_or(Sequence(0), |header| header.durable);
+    let header = pack.header(offset).map_err(failed)?.ok();
+    let (durable, last) = header.map_or_else(Default::default, |header| (header.durable, header.sequence));
     let state = footer.state;
     let mut parts = Vec::new();
     let mut is_damaged = false;
@@ -148,7 +154,7 @@ fn finished(
     let mut entries: Vec<_> = parts.into_iter().flatten().filter(|entry| entry.end() > row.indexed).collect();
     entries.sort_unstable_by_key(|entry| entry.offset);
     entries.dedup_by_key(|entry| entry.offset);
-    Ok(Finished { pack, row, size, state, entries, is_damaged, durable })
+    Ok(Finished { pack, row, size, state, entries, is_damaged, durable, last })
 }
 
 /// Reads a part of a pack from header to header.

@@ -22,7 +22,7 @@ use crate::options::Access;
 use crate::pack::file::Packs;
 use contents::{Contents, Judged};
 use seal::Quarantined;
-use take::Last;
+use take::{Last, Unsealed};
 
 /// What opening found and did besides opening.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct OpenReport {
     pub damaged_objects: u64,
     /// Files among the packs that are none of this vault's.
     pub ignored: Vec<String>,
-    /// There was no space to end packs that a crash left open; the next opening will.
+    /// There was no space to end so many packs that a crash left open. As long as there is none, nothing else is written.
     pub unsealed: u64,
     /// This system cannot make names of files durable.
     pub names_not_synced: bool,
@@ -53,9 +53,11 @@ pub(crate) struct Recovered {
     pub(crate) next_pack: u32,
     /// Closed packs with room.
     pub(crate) closed: Vec<PackRow>,
-    /// The first sequence to be given.
-    pub(crate) next: Sequence,
+    /// The highest sequence there is.
+    pub(crate) last: Sequence,
     pub(crate) damaged: HashSet<AccountNumber>,
+    /// Packs without footers, for want of space.
+    pub(crate) unsealed: Vec<Unsealed>,
     /// Snapshots that were taken over, both copies of each.
     pub(crate) snapshots: u64,
 }
@@ -138,12 +140,18 @@ fn recover(packs: &Packs, index: &Index, access: Access, is_new: bool) -> Result
         .filter(|row| !listed.contains_key(&row.id.number) && row.state != PackState::Lost)
         .copied()
         .collect();
-    let mut next = vault_row.map_or(Sequence(1), |row| row.next_sequence);
+    let mut reach = vault_row.map_or_else(Reach::default, |row| Reach::of(&row));
     lost::lose_packs(index, &lost, &mut report)?;
     let mut last = Last::default();
-    let has_damage = take_changed(packs, index, access, changed, &mut next, &mut last, &mut report)?;
+    let TakenOver { has_damage, unsealed } =
+        take_changed(packs, index, access, changed, &mut reach, &mut last, &mut report)?;
     let snapshots = last.show(packs, index)?;
-    let row = VaultRow { vault: packs.vault(), version: rows::INDEX_VERSION, next_sequence: next };
+    // Once every pack has its end, all that was found and counts is durable.
+    if access == Access::Write && unsealed.is_empty() {
+        reach.durable = reach.last;
+    }
+    let Reach { last, durable } = reach;
+    let row = VaultRow { vault: packs.vault(), version: rows::INDEX_VERSION, last, durable };
     if vault_row != Some(row) {
         index.change(|change| {
             change.put_vault(&row);
@@ -158,7 +166,8 @@ fn recover(packs: &Packs, index: &Index, access: Access, is_new: bool) -> Result
     Ok(Recovered {
         next_pack: highest + 1,
         closed: after.into_values().filter(|row| row.state == PackState::Closed).collect(),
-        next,
+        last: reach.last,
+        unsealed,
         damaged: damaged_accounts(index)?,
         snapshots,
         report,
@@ -237,37 +246,64 @@ fn changed_packs(
     Ok(changed)
 }
 
-/// Takes over what packs hold beyond what the index knows; returns whether some of it is damaged. Packs with footers go in groups of bounded
+/// How far the sequences of a vault go.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reach {
+    /// None above this was seen or is stated anywhere: no sequence is given twice, or records that nobody was told of could pass for durable.
+    last: Sequence,
+    /// Up to here everything was durable once.
+    durable: Sequence,
+}
+
+impl Reach {
+    fn of(row: &VaultRow) -> Self {
+        Self { last: row.last, durable: row.durable }
+    }
+
+    fn see(&mut self, last: Sequence, durable: Sequence) {
+        self.durable = self.durable.max(durable);
+        self.last = self.last.max(last).max(durable);
+    }
+}
+
+/// What taking over leaves to be done.
+#[derive(Default)]
+struct TakenOver {
+    /// Some of what is there was records once.
+    has_damage: bool,
+    /// Packs without footers, for want of space.
+    unsealed: Vec<Unsealed>,
+}
+
+/// Takes over what packs hold beyond what the index knows. Packs with footers go in groups of bounded
 /// size. Those without go last and together, because records of one refer to those of another.
 fn take_changed(
     packs: &Packs,
     index: &Index,
     access: Access,
     mut changed: Vec<PackRow>,
-    next: &mut Sequence,
+    reach: &mut Reach,
     last: &mut Last,
     report: &mut OpenReport,
-) -> Result<bool, VaultError> {
+) -> Result<TakenOver, VaultError> {
     // Who only reads looks at snapshots first, so that what they need is surely there when it looks at that.
     changed.sort_by_key(|row| (row.id.class == PackClass::Data, row.id.number));
-    // Rows are written for what is durable alone.
-    let mut durable = Sequence(next.0 - 1);
     let (mut group, mut open) = (Vec::new(), Vec::new());
-    let (mut entries, mut has_damage) = (0, false);
+    let (mut entries, mut after) = (0, TakenOver::default());
     for row in changed {
         // A pack that vanished since it was listed is lost; the next opening says so.
         let Some(pack) = packs.get(row.id.number)? else { continue };
         match contents::read(packs, pack, row, access)? {
             Contents::Open(scanned) => {
-                durable = durable.max(scanned.durable);
+                reach.see(scanned.durable, scanned.durable);
                 open.push(scanned);
             }
             Contents::Finished(finished) => {
-                durable = durable.max(finished.durable);
-                has_damage |= finished.is_damaged;
+                reach.see(finished.last, finished.durable);
+                after.has_damage |= finished.is_damaged;
                 entries += finished.entries.len();
-                let highest = finished.entries.iter().map(|entry| entry.sequence).max().unwrap_or_default();
-                *next = (*next).max(Sequence(highest.0 + 1));
+                let highest = finished.entries.iter().map(|entry| entry.sequence).max();
+                reach.see(highest.unwrap_or_default(), Sequence::default());
                 group.push(finished);
             }
         }
@@ -280,25 +316,24 @@ fn take_changed(
         take::take_finished(packs, index, access, &group, last, report)?;
     }
     if open.is_empty() {
-        return Ok(has_damage);
+        return Ok(after);
     }
     if access == Access::Read {
-        *next = (*next).max(Sequence(durable.0 + 1));
         // Everything up to `durable` is in its file by now, although it may not have been there as a whole when that was read.
         let open: Vec<_> =
             open.into_iter().map(|scanned| scanned.read_again(packs)).collect::<Result<_, _>>()?;
-        take::take_durable(packs, index, &open, durable, last, report)?;
-        return Ok(has_damage);
+        take::take_durable(packs, index, &open, reach.durable, last, report)?;
+        return Ok(after);
     }
     // What may continue a lineage is compared with what is known of it.
     std::mem::take(last).show(packs, index)?;
     let judged: Vec<_> =
-        open.into_iter().map(|scanned| scanned.judge(packs, durable)).collect::<Result<_, _>>()?;
-    has_damage |= judged.iter().any(Judged::is_damaged);
+        open.into_iter().map(|scanned| scanned.judge(packs, reach.durable)).collect::<Result<_, _>>()?;
+    after.has_damage |= judged.iter().any(Judged::is_damaged);
     let highest = judged.iter().map(|judged| judged.last).max().unwrap_or_default();
-    *next = (*next).max(Sequence(highest.0 + 1));
-    take::take_broken(packs, index, &judged, durable, last, report)?;
-    Ok(has_damage)
+    reach.see(highest, Sequence::default());
+    after.unsealed = take::take_broken(packs, index, judged, reach.durable, last, report)?;
+    Ok(after)
 }
 
 /// Accounts with damaged objects.

@@ -31,14 +31,25 @@ pub struct Quarantined {
     pub is_damage: bool,
 }
 
-/// Ends a pack that was synced. `kept` are the records behind its last footer that count, `dropped` the others. Returns the pack's new size.
+/// A synced pack that has to be ended.
+pub(crate) struct Ending {
+    pub(crate) judged: Judged,
+    /// Records behind its last footer that count.
+    pub(crate) kept: Vec<Entry>,
+    /// The others.
+    pub(crate) dropped: Vec<Entry>,
+    /// Up to here everything in the vault is durable. That is not what was found now: other packs may still hold torn records of that time, and
+    /// whoever reads this pack's footer after one more crash must not believe them.
+    pub(crate) durable: Sequence,
+}
+
+/// Ends a pack. Returns its new size.
 pub(crate) fn seal(
     packs: &Packs,
-    judged: &Judged,
-    kept: Vec<Entry>,
-    dropped: &[Entry],
+    ending: &Ending,
     quarantined: &mut Vec<Quarantined>,
 ) -> Result<u64, VaultError> {
+    let judged = &ending.judged;
     let id = judged.pack.id;
     let failed = |action| move |error| VaultError::disk(action, packs.path(id), error);
     for gap in &judged.gaps {
@@ -48,7 +59,7 @@ pub(crate) fn seal(
     let pack = packs.pack(id, file);
     write_missing_header(packs, &pack).map_err(failed("write to"))?;
     let mut gaps = judged.gaps.clone();
-    gaps.extend(dropped.iter().map(|entry| Gap {
+    gaps.extend(ending.dropped.iter().map(|entry| Gap {
         offset: u64::from(entry.offset),
         length: entry.end() - u64::from(entry.offset),
         reason: GapReason::Dropped,
@@ -58,12 +69,12 @@ pub(crate) fn seal(
         start: judged.footer_start,
         previous: judged.previous_footer,
         state: FooterState::Sealed,
-        entries: kept,
+        entries: ending.kept.clone(),
         gaps,
     };
     let offset = block_end(judged.used.max(BLOCK));
     let content = footer.encode(offset);
-    let header = footer_header(judged.last, &content);
+    let header = footer_header(judged.last, ending.durable, &content);
     let bytes = header.encode(&pack.key, offset);
     let end = offset + header.size();
     pack.file
@@ -74,8 +85,8 @@ pub(crate) fn seal(
     Ok(end)
 }
 
-/// Everything that was found and counts is durable by now.
-fn footer_header(last: Sequence, content: &[u8]) -> RecordHeader {
+/// `last` is the highest sequence that was seen in the pack, on a record that counts or not.
+fn footer_header(last: Sequence, durable: Sequence, content: &[u8]) -> RecordHeader {
     RecordHeader {
         kind: RecordKind::Footer,
         level: 0,
@@ -88,7 +99,7 @@ fn footer_header(last: Sequence, content: &[u8]) -> RecordHeader {
         references: 0,
         length: content.len() as u32,
         content_hash: content_hash(&[], content),
-        durable: last,
+        durable,
     }
 }
 

@@ -8,7 +8,7 @@ use backstore_protocol::object::reference_ids;
 
 use super::OpenReport;
 use super::contents::{Finished, Judged, Scanned, row_after};
-use super::seal::{Quarantined, seal};
+use super::seal::{Ending, Quarantined, seal};
 use crate::disk::{Folder, Mode};
 use crate::error::VaultError;
 use crate::ids::{AccountNumber, Sequence};
@@ -73,28 +73,60 @@ pub(crate) fn take_finished(
     add_all(packs, index, taken, pack_rows, last, report)
 }
 
-/// Takes packs over that a crash left without footers, and ends them.
+/// Takes packs over that a crash left without footers, and ends them. Returns those for whose footers there is no space: they stay as they
+/// are, and have to be ended before anything else is written.
 pub(crate) fn take_broken(
     packs: &Packs,
     index: &Index,
-    all: &[Judged],
+    all: Vec<Judged>,
     durable: Sequence,
     last: &mut Last,
     report: &mut OpenReport,
-) -> Result<(), VaultError> {
+) -> Result<Vec<Unsealed>, VaultError> {
     all.iter().try_for_each(|judged| sync(packs, &judged.pack))?;
-    let dropped = find_dropped(packs, index, all, durable)?;
+    let dropped = find_dropped(packs, index, &all, durable)?;
     report.dropped += dropped.len() as u64;
-    let mut taken = Vec::new();
-    let mut pack_rows = Vec::new();
+    let (mut taken, mut pack_rows, mut unsealed) = (Vec::new(), Vec::new(), Vec::new());
     for judged in all {
         let counts = |entry: &&Entry| !dropped.contains(&(judged.pack.id.number.0, entry.offset));
         let before = taken.len();
         taken.extend(judged.new_entries().filter(counts).map(|entry| (Arc::clone(&judged.pack), *entry)));
-        pack_rows.push(seal_or_leave(packs, judged, &dropped, taken.len() - before, report)?);
+        let (kept, dropped) = judged.entries[judged.listed..].iter().partition(counts);
+        let records = taken.len() - before;
+        let broken = Unsealed { records, ending: Ending { judged, kept, dropped, durable } };
+        match broken.seal(packs, &mut report.quarantined) {
+            Ok(row) => pack_rows.push(row),
+            Err(VaultError::Full) => {
+                // Nothing counts as indexed: what is dropped now has to be dropped then.
+                pack_rows.push(broken.ending.judged.row);
+                unsealed.push(broken);
+            }
+            Err(error) => return Err(error),
+        }
     }
+    report.unsealed += unsealed.len() as u64;
     sync_names(packs)?;
-    add_all(packs, index, taken, pack_rows, last, report)
+    add_all(packs, index, taken, pack_rows, last, report)?;
+    Ok(unsealed)
+}
+
+/// A pack that was taken over and has no footer yet.
+pub(crate) struct Unsealed {
+    /// How many records were taken over.
+    records: usize,
+    ending: Ending,
+}
+
+impl Unsealed {
+    /// Ends it. Returns its row after that.
+    pub(crate) fn seal(
+        &self,
+        packs: &Packs,
+        quarantined: &mut Vec<Quarantined>,
+    ) -> Result<PackRow, VaultError> {
+        let size = seal(packs, &self.ending, quarantined)?;
+        Ok(row_after(&self.ending.judged.row, PackState::Sealed, size, self.records))
+    }
 }
 
 /// Takes over what is durable of packs that another process writes.
@@ -216,37 +248,19 @@ fn fits(
     Ok(counts)
 }
 
-/// Ends a pack with a footer. Without space for one it stays as it is; the next opening tries again.
-fn seal_or_leave(
-    packs: &Packs,
-    judged: &Judged,
-    dropped: &HashSet<(u32, u32)>,
-    records: usize,
-    report: &mut OpenReport,
-) -> Result<PackRow, VaultError> {
-    let is_dropped = |entry: &&Entry| dropped.contains(&(judged.pack.id.number.0, entry.offset));
-    let (dropped, kept): (Vec<_>, Vec<_>) = judged.entries[judged.listed..].iter().partition(is_dropped);
-    match seal(packs, judged, kept, &dropped, &mut report.quarantined) {
-        Ok(size) => Ok(row_after(&judged.row, PackState::Sealed, size, records)),
-        Err(VaultError::Full) => {
-            report.unsealed += 1;
-            // Nothing counts as indexed: what is dropped now has to be dropped then.
-            Ok(judged.row)
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// Writes a new footer behind a damaged one. All records of the pack count.
 pub(crate) fn reseal(
     packs: &Packs,
     index: &Index,
-    judged: &Judged,
+    judged: Judged,
     quarantined: &mut Vec<Quarantined>,
 ) -> Result<(), VaultError> {
     let kept = judged.entries[judged.listed..].to_vec();
-    let size = seal(packs, judged, kept, &[], quarantined)?;
-    let row = PackRow { state: PackState::Sealed, size, indexed: size, ..judged.row };
+    // Its footer was written when all it lists was durable, or by an opening that ended every pack before anything else was written.
+    let durable = kept.iter().map(|entry| entry.sequence).max().unwrap_or_default();
+    let ending = Ending { judged, kept, dropped: Vec::new(), durable };
+    let size = seal(packs, &ending, quarantined)?;
+    let row = PackRow { state: PackState::Sealed, size, indexed: size, ..ending.judged.row };
     index.change(|change| {
         change.put_pack(&row);
         Ok(())
@@ -266,7 +280,7 @@ pub(crate) fn relist(packs: &Packs, index: &Index, finished: &Finished) -> Resul
         previous_footer: None,
         last: finished.entries.iter().map(|entry| entry.sequence).max().unwrap_or_default(),
     };
-    reseal(packs, index, &judged, &mut Vec::new())
+    reseal(packs, index, judged, &mut Vec::new())
 }
 
 fn add_all(

@@ -180,3 +180,36 @@ fn put_until_failure(account: &crate::Account, number: u64) -> Vec<(u64, u64)> {
     }
     durable
 }
+
+#[test]
+fn what_did_not_fit_never_passes_for_durable() {
+    let mut refusals = 0;
+    for room in (0..20_000).step_by(2048) {
+        let mut world = World::new();
+        let vault = world.open().expect("opens");
+        let account = vault.account(account_number(1));
+        account.put(DEVICE, vec![data(1, 10_000)]).expect("received").wait().expect("durable");
+        world.disk.set_capacity(Some(world.disk.bytes() + room));
+        let unfit = vec![data(2, 50_000), body(3)];
+        let result = account.put(DEVICE, unfit).and_then(|receipt| receipt.wait());
+        world.disk.set_capacity(None);
+        if result.is_ok() {
+            continue;
+        }
+        refusals += 1;
+        // It is durable, and so is everything before it.
+        account.put(DEVICE, vec![body(4)]).expect("received").wait().expect("durable");
+        for seed in 0..64 {
+            let mut after = world.after_power_cut(Image::Garbage(seed), 0);
+            let vault = after.open().expect("opens");
+            let account = vault.account(account_number(1));
+            for name in 1..=4 {
+                let is_there = has(&account, name);
+                let context = format!("{name} with room for {room} bytes, seed {seed}");
+                assert_eq!(read(&account, name).is_ok(), is_there, "{context}");
+                assert!(is_there || name == 2 || name == 3, "{context}");
+            }
+        }
+    }
+    assert!(refusals > 0);
+}

@@ -206,7 +206,8 @@ impl Lane {
         // Not at the end: its block may hold durable bytes, and cutting would write it.
         let size = if open.header_is_written { open.next } else { 0 };
         open.reserved = size;
-        open.pack.file.cut(size).map_err(|source| VaultError::Disk {
+        // Synced at once: the next records say that all before them is durable, and what is taken back must not come back as a part of that.
+        open.pack.file.cut(size).and_then(|()| open.pack.file.sync()).map_err(|source| VaultError::Disk {
             action: "undo a write to",
             path: open.pack.id.to_string().into(),
             source: Arc::new(source),

@@ -22,6 +22,7 @@ use crate::pack::file::Packs;
 use crate::pack::footer::Entry;
 use crate::pack::record::{RecordHeader, RecordKind};
 use crate::receipt::Ticket;
+use crate::recover::take::Unsealed;
 use backstore_platform::machine::Machine;
 use lane::{Lane, Placed, SyncJob};
 
@@ -96,8 +97,8 @@ pub(crate) struct Durable {
     pub(crate) records: Vec<Appended>,
     pub(crate) packs: Vec<PackRow>,
     pub(crate) tickets: Vec<Arc<Ticket>>,
-    /// The first sequence that is not given to any of `records` or those before.
-    pub(crate) next: Sequence,
+    /// Everything up to here.
+    pub(crate) last: Sequence,
 }
 
 /// Why nothing of some batches was appended.
@@ -116,6 +117,8 @@ pub(crate) struct Writer {
     next_pack: u32,
     /// Closed packs with room.
     closed: Vec<PackRow>,
+    /// Packs that have to be ended first: what is written later says that all before is durable.
+    unsealed: Vec<Unsealed>,
     /// All records up to here were appended or refused.
     appended: Sequence,
     durable: Sequence,
@@ -138,6 +141,8 @@ pub(crate) struct WriterStart {
     pub(crate) data_lanes: usize,
     pub(crate) next_pack: u32,
     pub(crate) closed: Vec<PackRow>,
+    /// Packs that a crash left, and for whose footers there was no space.
+    pub(crate) unsealed: Vec<Unsealed>,
     /// The highest sequence there is.
     pub(crate) last: Sequence,
 }
@@ -154,6 +159,7 @@ impl Writer {
             lanes,
             next_pack: start.next_pack,
             closed: start.closed,
+            unsealed: start.unsealed,
             appended: start.last,
             durable: start.last,
             marked: start.last,
@@ -189,6 +195,9 @@ impl Writer {
     ///
     /// [`VaultError::Full`] refuses them and nothing else has happened. With any other error the writer must not be used again.
     pub(crate) fn append(&mut self, batches: Vec<Batch>) -> Result<Vec<Appended>, Refused> {
+        if let Err(error) = self.seal_left() {
+            return Err(Refused { batches, error });
+        }
         let mut by_lane: Vec<Vec<&NewRecord>> = vec![Vec::new(); self.lanes.len()];
         for record in batches.iter().flat_map(|batch| &batch.records) {
             by_lane[self.lane_of(&record.header)].push(record);
@@ -222,6 +231,18 @@ impl Writer {
         // Sequences of refused batches count as passed: nobody waits for them.
         self.appended = batches.last().map_or(self.appended, |batch| batch.last);
         self.tickets.extend(batches.into_iter().map(|batch| (batch.last, batch.ticket)));
+    }
+
+    /// Ends the packs that opening could not.
+    fn seal_left(&mut self) -> Result<(), VaultError> {
+        while let Some(left) = self.unsealed.last() {
+            // The copies in quarantine are all that says so: opening has reported by now.
+            let row = left.seal(&self.packs, &mut Vec::new())?;
+            self.unsealed.pop();
+            self.rows.insert(row.id.number, row);
+            self.complete.insert(row.id.number, (row.state, row.size, Sequence::default()));
+        }
+        Ok(())
     }
 
     fn append_to_lane(&mut self, number: usize, records: &[&NewRecord]) -> Result<Placed, VaultError> {
@@ -292,7 +313,7 @@ impl Writer {
         let records: Vec<_> = self.waiting.drain(..count).collect();
         let tickets = self.tickets.drain(..tickets_count).map(|(_, ticket)| ticket).collect();
         let packs = self.indexed_rows(&records);
-        Some(Durable { records, packs, tickets, next: Sequence(self.durable.0 + 1) })
+        Some(Durable { records, packs, tickets, last: self.durable })
     }
 
     /// The rows of packs after these records, all that are durable, are in the index.
@@ -342,10 +363,13 @@ impl Writer {
         self.lanes.iter_mut().for_each(Lane::close);
     }
 
-    /// Packs that were completed while no record waited.
-    pub(crate) fn take_completed(&mut self) -> Durable {
+    /// Packs that were completed while no record waited; `None` if nothing could be written because others were never ended.
+    pub(crate) fn take_completed(&mut self) -> Option<Durable> {
+        if !self.unsealed.is_empty() {
+            return None;
+        }
         let packs = self.indexed_rows(&[]);
-        Durable { records: Vec::new(), packs, tickets: Vec::new(), next: Sequence(self.durable.0 + 1) }
+        Some(Durable { records: Vec::new(), packs, tickets: Vec::new(), last: self.durable })
     }
 
     /// Gives up all who wait.

@@ -131,8 +131,8 @@ impl Append {
             let results = self.core.wait_synced();
             self.take_results(results);
         }
-        if !self.core.has_failed() {
-            let _ = self.durable.send(self.writer.take_completed());
+        if let Some(durable) = self.writer.take_completed().filter(|_| !self.core.has_failed()) {
+            let _ = self.durable.send(durable);
         }
     }
 }
