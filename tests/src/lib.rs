@@ -78,3 +78,12 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+/// The versions that a mount lists, oldest first: all else in it are links.
+pub fn versions(point: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(point).unwrap().map(|entry| entry.unwrap());
+    let versions = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+    let mut versions: Vec<_> = versions.map(|entry| entry.path()).collect();
+    versions.sort();
+    versions
+}

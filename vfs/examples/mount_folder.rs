@@ -12,7 +12,7 @@ use std::time::Instant;
 use backstore_protocol::ids::{LineageId, SnapshotId};
 use backstore_protocol::tree::Root;
 use backstore_vfs::host::{MountOptions, add_folder, mount};
-use backstore_vfs::model::{Owner, Snapshots, Version};
+use backstore_vfs::model::{FolderOptions, Snapshots, Version};
 use backstore_vfs::objects::{ObjectReader, ReaderOptions};
 use backstore_vfs::stream::{ContentStream, Event, WINDOW_BYTES, Wanted};
 use backstore_vfs::test_archive::TestArchive;
@@ -53,6 +53,7 @@ fn show(folder: &Path, point: &Path) -> Result<()> {
         lineage: LineageId::ZERO,
         sequence: 1,
         started_at: 0,
+        received_at: 0,
         zone: "UTC".into(),
         root,
         is_partial: false,
@@ -60,7 +61,7 @@ fn show(folder: &Path, point: &Path) -> Result<()> {
         bytes: 0,
     };
     let started = Instant::now();
-    let model = Arc::new(Snapshots::new(&reader, Owner::default())?);
+    let model = Arc::new(Snapshots::new(&reader, FolderOptions::default())?);
     model.set_versions(vec![version]);
     let loops = env::var("LOOPS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
     let handle = mount(model, point, &MountOptions { event_loops: loops, ..MountOptions::default() })?;

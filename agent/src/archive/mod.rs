@@ -1,7 +1,6 @@
 //! The account's archive at its destination, opened with this device's keys: what every command but `login` starts from.
 
 mod snapshots;
-mod times;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +17,6 @@ use backstore_vault::{Access, AccountNumber, FolderDestination, OpenOptions, Vau
 use backstore_vfs::objects::{ObjectReader, ReadError, ReaderOptions};
 
 pub use snapshots::{LineageSummary, OpenedSnapshot, Snapshots};
-pub use times::{Moment, TimeError};
 
 use crate::cached::CachedDestination;
 use crate::home::{AccountFile, Config, DeviceSecrets, Home, HomeError};

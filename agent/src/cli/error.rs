@@ -344,7 +344,7 @@ fn exit_of_reading(error: &ReadingError) -> Exit {
         | ReadingError::NoSuchPath { .. }
         | ReadingError::NeverThere { .. } => Exit::NotFound,
         ReadingError::WhichSet { .. }
-        | ReadingError::Time(_)
+        | ReadingError::Moment(_)
         | ReadingError::Path(_)
         | ReadingError::Place { .. }
         | ReadingError::NotAFile { .. } => Exit::Usage,

@@ -18,7 +18,8 @@ use crate::mount::{MountRequest, serve, text_of};
 
 /// Open every version of a backup set as an ordinary folder
 ///
-/// DIR then has a folder for each version, named by its time, with all files under their full paths, and `latest`. It can only be read.
+/// DIR then has a folder for each version, named by its time, with all files under their full paths, and `latest`. It can only be read. Names that are
+/// not listed work as well, as DIR/2026-11-22, DIR/yesterday or DIR/3d: the newest version at or before that moment; README.txt in it says more.
 /// Without DIR it is /backstore for root, else the folder `backstore` in the home directory. It is made if it is missing, and removed again by `backstore
 /// umount`. New versions appear in it by themselves.
 #[derive(Debug, clap::Args)]
@@ -38,6 +39,9 @@ pub(super) struct MountArgs {
     /// Show extended attributes and ACLs, which makes `ls -l` slower
     #[arg(long)]
     xattrs: bool,
+    /// Name versions by their time in UTC, not in the time zone of the backup set
+    #[arg(long)]
+    utc: bool,
 }
 
 /// How long the folder may take to answer: longer than a server is waited for.
@@ -73,7 +77,7 @@ fn start_in_background(args: &MountArgs, point: &Path, context: &Context) -> Res
     if let Some(set) = &args.set {
         command.arg("--set").arg(set);
     }
-    let flags = [("--allow-other", args.allow_other), ("--xattrs", args.xattrs)];
+    let flags = [("--allow-other", args.allow_other), ("--xattrs", args.xattrs), ("--utc", args.utc)];
     command.args(flags.iter().filter(|(_, is_set)| *is_set).map(|(flag, _)| flag));
     match start_daemon(command.arg("--").arg(point), START_PATIENCE) {
         Ok(started) => {
@@ -113,7 +117,7 @@ fn stay(
         .try_init();
     let options =
         MountOptions { allow_other: args.allow_other, xattrs: args.xattrs, ..MountOptions::default() };
-    let request = MountRequest { point, set: args.set.clone(), options };
+    let request = MountRequest { point, set: args.set.clone(), utc: args.utc, options };
     let serving = serve(&context.home, &context.machine, &request)?;
     let stopper = serving.stopper();
     let interrupts = Interrupts::watch(move |count| {

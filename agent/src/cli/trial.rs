@@ -14,7 +14,7 @@ use backstore_protocol::ids::LineageId;
 use backstore_protocol::store::StoreError;
 use backstore_vault::Vault;
 use backstore_vfs::host::{MountError, MountHandle, MountOptions, mount};
-use backstore_vfs::model::{Owner, Snapshots};
+use backstore_vfs::model::{FolderOptions, Snapshots};
 
 use super::backup::{BackupArgs, run_set, summary};
 use super::choice::open;
@@ -246,8 +246,9 @@ impl Trial<'_> {
     fn show(&self) -> Result<Shown, CliError> {
         let archive = open(&self.context)?;
         let versions = Versions::choose(&archive, None, None, &[])?;
-        let model =
-            Arc::new(Snapshots::new(&archive.reader, Owner::default()).map_err(ReadingError::Thread)?);
+        let model = Arc::new(
+            Snapshots::new(&archive.reader, FolderOptions::default()).map_err(ReadingError::Thread)?,
+        );
         let zone = versions.zone.name();
         model.set_versions(versions.all()?.iter().map(|version| versions.model(version, zone)).collect());
         let mount = match mount(model, &self.place.mount_point(), &MountOptions::default()) {

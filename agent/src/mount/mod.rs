@@ -13,7 +13,7 @@ use std::{fs, io, thread};
 
 use backstore_platform::machine::Machine;
 use backstore_vfs::host::{self, MountError, MountHandle, MountOptions, Unmounted};
-use backstore_vfs::model::Snapshots;
+use backstore_vfs::model::{FolderOptions, Snapshots};
 
 use crate::archive::{Archive, ArchiveError, ArchiveOptions};
 use crate::home::{Home, HomeError};
@@ -28,6 +28,8 @@ pub struct MountRequest {
     pub point: PathBuf,
     /// Which backup set; the only one without.
     pub set: Option<String>,
+    /// Versions are named by their time in UTC.
+    pub utc: bool,
     /// How.
     pub options: MountOptions,
 }
@@ -105,7 +107,15 @@ fn start(
     let options = ArchiveOptions { patience_max: SERVER_PATIENCE, ..ArchiveOptions::read() };
     let archive = Archive::open(home, machine, &options)?;
     let summary = reading::Versions::choose(&archive, request.set.as_deref(), None, &[])?.lineage;
-    let model = Snapshots::new(&archive.reader, host::this_user()).map_err(ArchiveError::Threads)?;
+    let shown = FolderOptions {
+        owner: host::this_user(),
+        utc: request.utc,
+        set: summary.head.body.set.clone(),
+        device: summary.device_name.clone(),
+        place: archive.place.clone(),
+        ..FolderOptions::default()
+    };
+    let model = Snapshots::new(&archive.reader, shown).map_err(ArchiveError::Threads)?;
     let model = Arc::new(model);
     let reopen = {
         let (home, machine) = (home.clone(), Arc::clone(machine));

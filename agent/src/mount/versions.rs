@@ -164,14 +164,14 @@ impl Versions {
             };
             // A destination that repeats itself must not keep us for ever.
             next = Some(header.sequence).filter(|sequence| *sequence < before);
-            headers.push((stored.id, header));
+            headers.push((stored, header));
         }
-        let bodies = headers.iter().filter(|(id, _)| !known.contains_key(id));
+        let bodies = headers.iter().filter(|(stored, _)| !known.contains_key(&stored.id));
         self.archive.reader.prefetch(bodies.map(|(_, header)| Want::Body(header.body)));
-        let has_known = headers.iter().any(|(id, _)| known.contains_key(id));
-        let versions = headers.into_iter().map(|(id, header)| match known.get(&id) {
+        let has_known = headers.iter().any(|(stored, _)| known.contains_key(&stored.id));
+        let versions = headers.into_iter().map(|(stored, header)| match known.get(&stored.id) {
             Some(version) => Ok(version.clone()),
-            None => self.version(id, &header),
+            None => self.version(&stored, &header),
         });
         Ok(Page { versions: versions.collect::<Result<_, _>>()?, next, has_known })
     }
@@ -187,21 +187,22 @@ impl Versions {
         }
     }
 
-    fn version(&self, id: SnapshotId, header: &Header) -> Result<Version, ArchiveError> {
+    fn version(&self, stored: &StoredSnapshot, header: &Header) -> Result<Version, ArchiveError> {
         let body = self.archive.reader.body(&header.body);
         let zone = match body.and_then(|bytes| Ok(Body::decode(&bytes).map_err(ReadError::from)?.zone)) {
             Ok(zone) => zone,
             Err(error) if error.recovery() == Recovery::SkipIt => {
-                tracing::warn!(snapshot = %id, %error, "the description of a version is damaged");
+                tracing::warn!(snapshot = %stored.id, %error, "the description of a version is damaged");
                 self.zone.clone()
             }
             Err(error) => return Err(error.into()),
         };
         Ok(Version {
-            id,
+            id: stored.id,
             lineage: header.lineage,
             sequence: header.sequence,
             started_at: header.started_at,
+            received_at: stored.received_at,
             zone: zone.into(),
             root: header.root,
             is_partial: header.is_partial,

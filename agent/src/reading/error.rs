@@ -3,7 +3,9 @@
 use backstore_platform::paths::PathError;
 use backstore_vfs::objects::ReadError;
 
-use crate::archive::{ArchiveError, TimeError};
+use backstore_vfs::moment::MomentError;
+
+use crate::archive::ArchiveError;
 
 /// Why something of the archive could not be shown.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +18,7 @@ pub enum ReadingError {
     Read(#[from] ReadError),
     /// A text that means no version.
     #[error(transparent)]
-    Time(#[from] TimeError),
+    Moment(#[from] MomentError),
     /// A path that archives cannot know.
     #[error(transparent)]
     Path(#[from] PathError),

@@ -21,4 +21,4 @@ pub use history::{History, State};
 pub use matches::{AllMatches, Match, Matches, Query};
 pub use missing::missing;
 pub use place::Place;
-pub use versions::{VersionInfo, Versions, is_version_name};
+pub use versions::{VersionInfo, Versions};

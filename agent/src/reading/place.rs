@@ -5,8 +5,9 @@ use std::path::{Component, Path};
 use backstore_platform::mounts::MountTable;
 use backstore_platform::paths::{absolute, name_to_archive, to_archive};
 use backstore_protocol::path::ArchivePath;
+use backstore_vfs::moment::is_version_name;
 
-use super::{ReadingError, is_version_name};
+use super::ReadingError;
 
 /// What a path may mean.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,13 +6,14 @@ use backstore_protocol::ids::{DeviceId, ObjectId, SnapshotId};
 use backstore_protocol::path::ArchivePath;
 use backstore_protocol::snapshot::Body;
 use backstore_protocol::tree::Root;
-use backstore_vfs::model::{Owner, Snapshots, Version};
+use backstore_vfs::model::{FolderOptions, Snapshots, Version};
+use backstore_vfs::moment::{Moment, is_version_name};
 use backstore_vfs::objects::ReadError;
 use backstore_vfs::view::View;
 use chrono_tz::Tz;
 
 use super::ReadingError;
-use crate::archive::{Archive, LineageSummary, Moment};
+use crate::archive::{Archive, LineageSummary};
 
 /// A version as its verified header describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,7 +205,7 @@ impl<'a> Versions<'a> {
 
     /// Asks the mount's own model for the names, so that they are the same there and here.
     fn name(&self, versions: &mut [VersionInfo]) -> io::Result<()> {
-        let model = Snapshots::new(&self.archive.reader, Owner::default())?;
+        let model = Snapshots::new(&self.archive.reader, FolderOptions::default())?;
         let zone = self.zone.name();
         model.set_versions(versions.iter().map(|version| self.model(version, zone)).collect());
         versions.sort_by_key(|version| std::cmp::Reverse(version.sequence));
@@ -221,6 +222,7 @@ impl<'a> Versions<'a> {
             lineage: self.lineage.info.lineage,
             sequence: version.sequence,
             started_at: version.started_at,
+            received_at: version.received_at,
             zone: zone.into(),
             root: version.root,
             is_partial: version.is_partial,
@@ -228,27 +230,6 @@ impl<'a> Versions<'a> {
             bytes: version.bytes,
         }
     }
-}
-
-/// Whether a text looks like a version's folder in a mount: `2026-11-22_14-30-05`, with `_2`, `_partial` or an `A` or `B` after the hour.
-pub fn is_version_name(text: &str) -> bool {
-    let text = text.strip_suffix("_partial").unwrap_or(text);
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if let Some(seconds) = text.strip_prefix('@') {
-        return is_number(seconds.strip_prefix('-').unwrap_or(seconds));
-    }
-    let mut parts = text.split('_');
-    let (Some(date), Some(time)) = (parts.next(), parts.next()) else { return false };
-    let count = parts.next();
-    let fits = |text: &str, form: &str| {
-        text.len() == form.len()
-            && text
-                .bytes()
-                .zip(form.bytes())
-                .all(|(byte, form)| if form == b'0' { byte.is_ascii_digit() } else { byte == form })
-    };
-    let is_time = ["00-00-00", "00A-00-00", "00B-00-00"].iter().any(|form| fits(time, form));
-    fits(date, "0000-00-00") && is_time && count.is_none_or(is_number) && parts.next().is_none()
 }
 
 fn selects(lineage: &LineageSummary, path: &ArchivePath) -> bool {
@@ -267,40 +248,6 @@ fn extent(newest_first: &[VersionInfo]) -> String {
         [one] => format!("it has {}", one.name),
         [newest, .., oldest] => {
             format!("it has {} from {} to {}", newest_first.len(), oldest.name, newest.name)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn version_names_are_told_from_others() {
-        for name in [
-            "2026-11-22_14-30-05",
-            "2026-11-22_14-30-05_2",
-            "2026-11-22_14-30-05_partial",
-            "2026-11-22_14-30-05_12_partial",
-            "2026-10-25_02A-30-00",
-            "@-5",
-            "@253402300800",
-        ] {
-            assert!(is_version_name(name), "{name}");
-        }
-        for name in [
-            "",
-            "latest",
-            "2026-11-22",
-            "2026-11-22_14-30",
-            "2026-11-22_14-30-05_",
-            "2026-11-22_14-30-05_x",
-            "2026-11-22_14C-30-05",
-            "@",
-            "@x",
-            "x2026-11-22_14-30-05",
-        ] {
-            assert!(!is_version_name(name), "{name}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use backstore_tests::computer::Computer;
 use backstore_tests::server::Server;
-use backstore_tests::{World, files_below, skipped, tree};
+use backstore_tests::{World, files_below, skipped, tree, versions};
 
 use crate::PROGRAMS;
 
@@ -32,14 +32,6 @@ fn backed_up(test: &str) -> Option<(World, Computer, PathBuf)> {
     computer.backup();
     let point = world.path("mounted");
     Some((world, computer, point))
-}
-
-/// The versions that a mount lists.
-fn versions(point: &Path) -> Vec<PathBuf> {
-    let names = fs::read_dir(point).unwrap().map(|entry| entry.unwrap().path());
-    let mut versions: Vec<_> = names.filter(|path| !path.ends_with("latest")).collect();
-    versions.sort();
-    versions
 }
 
 /// What a version shows is what was backed up.

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use backstore_tests::computer::Computer;
 use backstore_tests::server::Server;
-use backstore_tests::{World, skipped, tree};
+use backstore_tests::{World, skipped, tree, versions};
 
 use crate::PROGRAMS;
 
@@ -56,10 +56,7 @@ fn ugly_trees_over_several_versions() {
         return skipped("ugly_trees_over_several_versions", &format!("/dev/fuse: {error}"));
     }
     computer.run([Path::new("mount"), &point]).ends(0);
-    let mut versions: Vec<_> = fs::read_dir(&point).unwrap().map(|entry| entry.unwrap().path()).collect();
-    versions.retain(|path| !path.ends_with("latest"));
-    versions.sort();
-    let shown: Vec<_> = versions
+    let shown: Vec<_> = versions(&point)
         .iter()
         .map(|version| tree::describe(&version.join(data.strip_prefix("/").unwrap())))
         .collect();

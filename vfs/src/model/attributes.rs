@@ -88,6 +88,12 @@ impl Attributes {
         Self { kind: FileKind::Symlink, mode: 0o777, size: target.len() as u64, ..directory }
     }
 
+    /// Those of a file that is in no archive.
+    pub(super) const fn made_up_file(ino: Ino, owner: Owner, time: Time, size: u64) -> Self {
+        let directory = Self::made_up_directory(ino, owner, time);
+        Self { kind: FileKind::File, mode: 0o644, size, blocks: size.div_ceil(BLOCK), ..directory }
+    }
+
     /// Those of an entry. Implied directories have the time of the snapshot, `implied`.
     pub(super) fn of_entry(ino: Ino, entry: &Entry, nobody: Owner, implied: Time) -> Self {
         let kind = match entry.kind {

@@ -57,6 +57,16 @@ pub struct FileReading {
     pub spare: Vec<Spare>,
 }
 
+impl FileReading {
+    /// A read of `length` bytes of a file that is in memory.
+    pub(super) fn of_bytes(file: &Bytes, offset: u64, length: u64) -> Self {
+        let from = offset.min(file.len() as u64) as usize;
+        let to = offset.saturating_add(length).min(file.len() as u64) as usize;
+        let runs = if from < to { vec![Run::Data(file.slice(from..to))] } else { Vec::new() };
+        Self { runs, spare: Vec::new() }
+    }
+}
+
 /// Bytes of a file that nobody asked for yet.
 #[derive(Debug, Clone)]
 pub struct Spare {

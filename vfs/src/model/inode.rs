@@ -12,8 +12,10 @@ use std::sync::{Arc, LazyLock, Mutex};
 use backstore_protocol::entry::{Content, Entry, Extent, Principal, PrincipalId, Time};
 use backstore_protocol::ids::{ObjectId, SnapshotId};
 use backstore_protocol::keys::derive;
+use bytes::Bytes;
 
 use super::version::NamedVersion;
+use super::views::View;
 use crate::sync::lock;
 
 /// Number of an inode.
@@ -48,8 +50,12 @@ pub(super) enum Node {
     Directory { version: Arc<NamedVersion>, path: Arc<[u8]>, place: Place },
     /// Anything else in a version.
     File { version: Arc<NamedVersion>, place: Place },
-    /// A link in the folder, which exists while its target's version does.
+    /// A made-up directory.
+    View(View),
+    /// A made-up link.
     Link { target: Arc<str>, time: Time },
+    /// A made-up file.
+    Text { bytes: Bytes, time: Time },
 }
 
 impl Node {
@@ -59,7 +65,7 @@ impl Node {
             Self::Version(version) | Self::Directory { version, .. } | Self::File { version, .. } => {
                 Some(version)
             }
-            Self::Link { .. } => None,
+            Self::View(_) | Self::Link { .. } | Self::Text { .. } => None,
         }
     }
 }
@@ -88,9 +94,19 @@ impl Identity {
         Self { number: number_of(number), check: number_of(rest), is_directory }
     }
 
-    /// That of a link in the folder.
-    pub(super) fn link(name: &[u8], target: &str) -> Self {
-        Self::of(b'l', false, &[name, target.as_bytes()])
+    /// That of a made-up link.
+    pub(super) fn link(view: View, name: &[u8], target: &str) -> Self {
+        Self::of(b'l', false, &[view.path().as_bytes(), name, target.as_bytes()])
+    }
+
+    /// That of a made-up directory other than the folder.
+    pub(super) fn view(view: View) -> Self {
+        Self::of(b'v', true, &[view.path().as_bytes()])
+    }
+
+    /// That of a made-up file. With another content it is another file.
+    pub(super) fn text(view: View, name: &[u8], bytes: &[u8]) -> Self {
+        Self::of(b't', false, &[view.path().as_bytes(), name, bytes])
     }
 
     /// That of a directory of a version; the path of the version's own directory is empty.
@@ -292,6 +308,13 @@ impl Inodes {
             slot.remove();
         }
         is_gone
+    }
+
+    /// Those of made-up directories.
+    pub(super) fn views(&self) -> Vec<Ino> {
+        let table = lock(&self.table);
+        let views = table.iter().filter(|(_, record)| matches!(record.node, Node::View(_)));
+        views.map(|(ino, _)| *ino).collect()
     }
 
     /// How many there are.

@@ -1,8 +1,8 @@
 //! Listing directories: the folder of versions, and directories in versions.
 //!
 //! A listing has no state but its cookie: 0 at the start, 1 after `.`, 2 after `..`. In a version it then counts entries, and is
-//! [`LAST`] after the last one, so that finding the end costs nothing. In the folder it comes from the version's sequence, so that
-//! versions may come and go during a listing.
+//! [`LAST`] after the last one, so that finding the end costs nothing. In the folder and other made-up directories it comes from the version's
+//! sequence, so that versions may come and go during a listing.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -10,8 +10,9 @@ use std::sync::Mutex;
 
 use super::directory::{Directory, Entries, Found, name_of};
 use super::inode::{Identity, Ino};
-use super::version::{LATEST, VersionList};
-use super::{Attributes, Problem, Snapshots, Validity};
+use super::version::VersionList;
+use super::views::{Line, View};
+use super::{Attributes, Lookup, Problem, Snapshots, Validity};
 use crate::objects::Wait;
 use crate::sync::lock;
 
@@ -44,18 +45,23 @@ impl Snapshots {
         if cookie >= LAST {
             return Ok(());
         }
-        let directory = if ino == Ino::ROOT { None } else { Some(self.directory(ino)?) };
-        let parent = directory.as_ref().map_or(Ino::ROOT, parent_of);
+        let view = self.view(ino)?;
+        let directory = if view.is_some() { None } else { Some(self.directory(ino)?) };
+        let parent = directory.as_ref().map_or_else(|| parent_of_view(view), parent_of);
         for (name, number, ino) in [(&b"."[..], 0, ino), (b"..", 1, parent)] {
-            let attributes = Attributes::made_up_directory(ino, self.owner, self.folder().mtime);
+            let attributes = Attributes::made_up_directory(ino, self.options.owner, self.time());
             let line = Listed { name, cookie: number + 1, attributes, validity: Validity::Briefly };
             if cookie <= number && !add(&line) {
                 return Ok(());
             }
         }
-        match directory {
-            None => self.list_folder(&self.current(), cookie, add),
-            Some(directory) => {
+        match (view, directory) {
+            (None, None) => Err(Problem::NotADirectory),
+            (Some(view), _) => {
+                self.list_view(view, &self.current(), cookie, add);
+                Ok(())
+            }
+            (None, Some(directory)) => {
                 let result = self.list_directory(&directory, ino, cookie.max(FIRST), wait, add);
                 if cookie <= FIRST && result.is_ok() {
                     self.neighbours.listed(&directory.version, directory.key_path());
@@ -65,22 +71,16 @@ impl Snapshots {
         }
     }
 
-    fn list_folder(&self, list: &VersionList, cookie: u64, add: &mut AddLine<'_>) -> Result<(), Problem> {
-        let latest = list.link(LATEST.as_bytes()).map(|_| (LATEST, FIRST + 1));
-        // Newest first: the higher the sequence, the lower the cookie.
-        let versions = list.listed().iter().map(|named| {
-            let behind = (LAST / 2).saturating_sub(named.version.sequence);
-            (named.name.as_str(), FIRST + 2 + behind)
-        });
-        for (name, cookie) in latest.into_iter().chain(versions).filter(|(_, own)| *own > cookie) {
-            let found = self.lookup_in_folder(list, name.as_bytes())?;
-            let (attributes, validity) = (found.attributes, found.validity);
-            if !add(&Listed { name: name.as_bytes(), cookie, attributes, validity }) {
+    fn list_view(&self, view: View, list: &VersionList, cookie: u64, add: &mut AddLine<'_>) {
+        let cookie_of = |line: &Line<'_>| FIRST + 1 + line.order;
+        for line in view.lines(list).filter(|line| cookie_of(line) > cookie) {
+            let (name, cookie) = (line.name.as_bytes(), cookie_of(&line));
+            let Lookup { attributes, validity } = self.remember_item(view, name, &line.item);
+            if !add(&Listed { name, cookie, attributes, validity }) {
                 self.forget(attributes.ino, 1);
                 break;
             }
         }
-        Ok(())
     }
 
     fn list_directory(
@@ -128,6 +128,14 @@ impl Snapshots {
             self.listings.note(ino, count, &last.key);
         }
         result
+    }
+}
+
+/// The number of the directory above a made-up one.
+fn parent_of_view(view: Option<View>) -> Ino {
+    match view.map(View::parent) {
+        None | Some(View::Folder) => Ino::ROOT,
+        Some(parent) => Identity::view(parent).ino(),
     }
 }
 

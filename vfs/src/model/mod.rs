@@ -15,7 +15,9 @@ mod problem;
 mod regions;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod version;
+mod views;
 mod watch;
 
 use std::io;
@@ -23,6 +25,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use backstore_protocol::entry::{Content, Entry, Kind, Time, Xattr};
 use backstore_protocol::tree::Items;
+use bytes::Bytes;
 
 pub use attributes::{Attributes, FileKind, Owner};
 pub use file::{FileReading, Spare};
@@ -42,11 +45,12 @@ use listing::Listings;
 use neighbours::Neighbours;
 use regions::Regions;
 use version::VersionList;
+use views::{Item, View};
 
 /// All versions of a backup set as one folder.
 pub struct Snapshots {
     reader: Arc<ObjectReader>,
-    owner: Owner,
+    options: FolderOptions,
     versions: RwLock<Arc<VersionList>>,
     inodes: Arc<Inodes>,
     files: Files,
@@ -55,6 +59,45 @@ pub struct Snapshots {
     neighbours: Neighbours,
     regions: Regions,
     taker: TakerSlot,
+}
+
+/// How a folder is shown.
+#[derive(Clone)]
+pub struct FolderOptions {
+    /// Who things belong to that have no owner of their own.
+    pub owner: Owner,
+    /// Versions are named by their time in UTC.
+    pub utc: bool,
+    /// What the backup set is called.
+    pub set: String,
+    /// The device it belongs to.
+    pub device: String,
+    /// Where the archive is.
+    pub place: String,
+    /// The time, in milliseconds since 1970: what `yesterday` is counted from.
+    pub now: Arc<dyn Fn() -> i64 + Send + Sync>,
+}
+
+impl Default for FolderOptions {
+    fn default() -> Self {
+        Self {
+            owner: Owner::default(),
+            utc: false,
+            set: String::new(),
+            device: String::new(),
+            place: String::new(),
+            now: Arc::new(|| chrono::Utc::now().timestamp_millis()),
+        }
+    }
+}
+
+/// What is no more as it was, for a host to tell its system.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changed {
+    /// Names in the folder that mean something else, or nothing.
+    pub names: Vec<String>,
+    /// Directories that list something else.
+    pub directories: Vec<Ino>,
 }
 
 /// Takes bytes that nobody has asked for yet.
@@ -70,6 +113,12 @@ pub enum Validity {
     UntilChanged,
     /// For about a second.
     Briefly,
+}
+
+/// A file that can be read.
+enum Opened {
+    Archived(Arc<ReadFile>),
+    MadeUp(Bytes),
 }
 
 /// A name that was found.
@@ -94,8 +143,8 @@ pub struct Statistics {
 pub const XATTR_BYTES_MAX: usize = 64 << 10;
 
 impl Snapshots {
-    /// A folder without versions. `owner` is who things belong to that have no owner of their own.
-    pub fn new(reader: &Arc<ObjectReader>, owner: Owner) -> io::Result<Self> {
+    /// A folder without versions.
+    pub fn new(reader: &Arc<ObjectReader>, options: FolderOptions) -> io::Result<Self> {
         let inodes = Arc::new(Inodes::new());
         let taker = TakerSlot::default();
         Ok(Self {
@@ -103,7 +152,7 @@ impl Snapshots {
             regions: Regions::new(reader, &taker)?,
             taker,
             reader: Arc::clone(reader),
-            owner,
+            options,
             versions: RwLock::default(),
             inodes,
             files: Files::new(),
@@ -112,12 +161,13 @@ impl Snapshots {
         })
     }
 
-    /// Shows these versions from now on. Gives the names in the folder that no longer mean what they meant: the host tells its
-    /// system.
-    pub fn set_versions(&self, versions: Vec<Version>) -> Vec<String> {
-        let newer = Arc::new(VersionList::new(versions));
+    /// Shows these versions from now on. Gives what is no more as it was.
+    pub fn set_versions(&self, versions: Vec<Version>) -> Changed {
+        let newer = Arc::new(VersionList::new(versions, self.options.utc));
         let old = std::mem::replace(&mut *write(&self.versions), Arc::clone(&newer));
-        old.names_changed_in(&newer)
+        let mut directories = self.inodes.views();
+        directories.push(Ino::ROOT);
+        Changed { names: old.names_changed_in(&newer), directories }
     }
 
     /// The names of all versions, newest first.
@@ -127,8 +177,9 @@ impl Snapshots {
 
     /// The entry `name` of a directory. Counts one reference to its inode.
     pub fn lookup(&self, parent: Ino, name: &[u8], wait: Wait) -> Result<Lookup, Problem> {
-        if parent == Ino::ROOT {
-            return self.lookup_in_folder(&self.current(), name);
+        if let Some(view) = self.view(parent)? {
+            let item = view.find(&self.current(), name, (self.options.now)()).ok_or(Problem::NotFoundYet)?;
+            return Ok(self.remember_item(view, name, &item));
         }
         let directory = self.directory(parent)?;
         let found = directory.find(&self.reader, name, wait)?.ok_or(Problem::NotFound)?;
@@ -140,12 +191,15 @@ impl Snapshots {
         if ino == Ino::ROOT {
             return Ok(self.folder());
         }
+        let owner = self.options.owner;
         Ok(match self.node(ino)? {
-            Node::Version(version) => Attributes::made_up_directory(ino, self.owner, version.version.time()),
-            Node::Link { target, time } => Attributes::made_up_link(ino, self.owner, time, &target),
+            Node::Version(version) => Attributes::made_up_directory(ino, owner, version.version.time()),
+            Node::View(_) => Attributes::made_up_directory(ino, owner, self.time()),
+            Node::Link { target, time } => Attributes::made_up_link(ino, owner, time, &target),
+            Node::Text { bytes, time } => Attributes::made_up_file(ino, owner, time, bytes.len() as u64),
             Node::Directory { version, place, .. } | Node::File { version, place } => {
                 let (_, entry) = self.entry(&place, wait)?;
-                Attributes::of_entry(ino, &entry, self.owner, version.version.time())
+                Attributes::of_entry(ino, &entry, owner, version.version.time())
             }
         })
     }
@@ -158,7 +212,10 @@ impl Snapshots {
 
     /// Reads `length` bytes of a file from `offset` on.
     pub fn read(&self, ino: Ino, offset: u64, length: u64, wait: Wait) -> Result<FileReading, Problem> {
-        let file = self.file(ino, wait)?;
+        let file = match self.opened(ino, wait)? {
+            Opened::Archived(file) => file,
+            Opened::MadeUp(bytes) => return Ok(FileReading::of_bytes(&bytes, offset, length)),
+        };
         let reading = file.read(&self.reader, offset, length, wait)?;
         self.regions.read(&file, &reading.spare);
         Ok(reading)
@@ -166,16 +223,20 @@ impl Snapshots {
 
     /// Where the next data of a file starts, from `offset` on.
     pub fn seek_data(&self, ino: Ino, offset: u64) -> Result<u64, Problem> {
-        self.file(ino, Wait::UntilDeadline)?.content.next_data(offset)?.ok_or(Problem::NothingThere)
+        match self.opened(ino, Wait::UntilDeadline)? {
+            Opened::Archived(file) => file.content.next_data(offset)?.ok_or(Problem::NothingThere),
+            Opened::MadeUp(bytes) if offset < bytes.len() as u64 => Ok(offset),
+            Opened::MadeUp(_) => Err(Problem::NothingThere),
+        }
     }
 
     /// Where the next hole of a file starts, from `offset` on; its end counts as one.
     pub fn seek_hole(&self, ino: Ino, offset: u64) -> Result<u64, Problem> {
-        let file = self.file(ino, Wait::UntilDeadline)?;
-        if offset >= file.content.size() {
-            return Err(Problem::NothingThere);
+        match self.opened(ino, Wait::UntilDeadline)? {
+            Opened::Archived(file) if offset < file.content.size() => Ok(file.content.next_hole(offset)?),
+            Opened::MadeUp(bytes) if offset < bytes.len() as u64 => Ok(bytes.len() as u64),
+            Opened::Archived(_) | Opened::MadeUp(_) => Err(Problem::NothingThere),
         }
-        Ok(file.content.next_hole(offset)?)
     }
 
     /// Where a symbolic link leads.
@@ -187,7 +248,9 @@ impl Snapshots {
                 let Content::Inline(target) = entry.content else { return Err(Problem::Invalid) };
                 if entry.kind == Kind::Symlink { Ok(target.into_vec()) } else { Err(Problem::Invalid) }
             }
-            Node::Version(_) | Node::Directory { .. } => Err(Problem::Invalid),
+            Node::Version(_) | Node::View(_) | Node::Text { .. } | Node::Directory { .. } => {
+                Err(Problem::Invalid)
+            }
         }
     }
 
@@ -253,18 +316,26 @@ impl Snapshots {
         match self.node(ino)? {
             Node::Version(version) => Ok(Directory { version, path: Arc::from([]) }),
             Node::Directory { version, path, .. } => Ok(Directory { version, path }),
-            Node::File { .. } | Node::Link { .. } => Err(Problem::NotADirectory),
+            Node::View(_) | Node::File { .. } | Node::Link { .. } | Node::Text { .. } => {
+                Err(Problem::NotADirectory)
+            }
         }
     }
 
-    fn file(&self, ino: Ino, wait: Wait) -> Result<Arc<ReadFile>, Problem> {
+    fn opened(&self, ino: Ino, wait: Wait) -> Result<Opened, Problem> {
         if let Some(file) = self.files.get(ino) {
-            return Ok(file);
+            return Ok(Opened::Archived(file));
         }
-        let Node::File { version, place } = self.node(ino)? else { return Err(Problem::IsADirectory) };
+        let (version, place) = match self.node(ino)? {
+            Node::File { version, place } => (version, place),
+            Node::Text { bytes, .. } => return Ok(Opened::MadeUp(bytes)),
+            Node::Version(_) | Node::View(_) | Node::Directory { .. } => return Err(Problem::IsADirectory),
+            Node::Link { .. } => return Err(Problem::Invalid),
+        };
         let (key, entry) = self.entry(&place, wait)?;
         self.neighbours.read(&version, &key, &entry);
-        Ok(self.files.add(ReadFile::new(ino, ContentReader::new(&self.reader, &entry))))
+        let file = self.files.add(ReadFile::new(ino, ContentReader::new(&self.reader, &entry)));
+        Ok(Opened::Archived(file))
     }
 
     /// Reads an entry again, and its key.
@@ -280,7 +351,7 @@ impl Snapshots {
             return Ok(Vec::new());
         }
         match self.node(ino)? {
-            Node::Version(_) | Node::Link { .. } => Ok(Vec::new()),
+            Node::Version(_) | Node::View(_) | Node::Link { .. } | Node::Text { .. } => Ok(Vec::new()),
             Node::Directory { place, .. } | Node::File { place, .. } => {
                 Ok(self.entry(&place, wait)?.1.xattrs)
             }
@@ -288,24 +359,53 @@ impl Snapshots {
     }
 
     fn folder(&self) -> Attributes {
-        let time =
-            self.current().newest_first.first().map_or_else(Time::default, |newest| newest.version.time());
-        Attributes::made_up_directory(Ino::ROOT, self.owner, time)
+        Attributes::made_up_directory(Ino::ROOT, self.options.owner, self.time())
     }
 
-    fn lookup_in_folder(&self, list: &VersionList, name: &[u8]) -> Result<Lookup, Problem> {
-        if let Some(version) = list.find(name) {
-            let identity = Identity::directory(&version.version.id, &[]);
-            let ino = self.inodes.remember(&identity, Node::Version(Arc::clone(version)));
-            let attributes = Attributes::made_up_directory(ino, self.owner, version.version.time());
-            return Ok(Lookup { attributes, validity: Validity::UntilChanged });
+    /// When what is made up changed last.
+    fn time(&self) -> Time {
+        self.current().newest_first.first().map_or_else(Time::default, |newest| newest.version.time())
+    }
+
+    /// The made-up directory that an inode stands for, if it does.
+    fn view(&self, ino: Ino) -> Result<Option<View>, Problem> {
+        if ino == Ino::ROOT {
+            return Ok(Some(View::Folder));
         }
-        let target = list.link(name).ok_or(Problem::NotFound)?;
-        let time = list.find(target.as_bytes()).map_or_else(Time::default, |version| version.version.time());
-        let node = Node::Link { target: target.into(), time };
-        let ino = self.inodes.remember(&Identity::link(name, target), node);
-        let attributes = Attributes::made_up_link(ino, self.owner, time, target);
-        Ok(Lookup { attributes, validity: Validity::Briefly })
+        Ok(if let Node::View(view) = self.node(ino)? { Some(view) } else { None })
+    }
+
+    /// Gives what was found in a made-up directory its inode.
+    fn remember_item(&self, view: View, name: &[u8], item: &Item) -> Lookup {
+        let owner = self.options.owner;
+        match item {
+            Item::Version(version) => {
+                let identity = Identity::directory(&version.version.id, &[]);
+                let ino = self.inodes.remember(&identity, Node::Version(Arc::clone(version)));
+                let attributes = Attributes::made_up_directory(ino, owner, version.version.time());
+                Lookup { attributes, validity: Validity::UntilChanged }
+            }
+            Item::View(view) => {
+                let ino = self.inodes.remember(&Identity::view(*view), Node::View(*view));
+                let attributes = Attributes::made_up_directory(ino, owner, self.time());
+                Lookup { attributes, validity: Validity::Briefly }
+            }
+            Item::Link(target, version) => {
+                let time = version.as_ref().map_or_else(|| self.time(), |named| named.version.time());
+                let node = Node::Link { target: target.as_str().into(), time };
+                let ino = self.inodes.remember(&Identity::link(view, name, target), node);
+                let attributes = Attributes::made_up_link(ino, owner, time, target);
+                Lookup { attributes, validity: Validity::Briefly }
+            }
+            Item::Text(text) => {
+                let bytes = text.bytes(&self.current(), &self.options);
+                let (identity, size) = (Identity::text(view, name, &bytes), bytes.len() as u64);
+                let time = self.time();
+                let ino = self.inodes.remember(&identity, Node::Text { bytes, time });
+                let attributes = Attributes::made_up_file(ino, owner, time, size);
+                Lookup { attributes, validity: Validity::Briefly }
+            }
+        }
     }
 
     /// Gives what was found in a version its inode.
@@ -320,6 +420,6 @@ impl Snapshots {
             (identity, Node::File { version: Arc::clone(version), place: found.place.clone() })
         };
         let ino = self.inodes.remember(&identity, node);
-        Attributes::of_entry(ino, &found.entry, self.owner, version.version.time())
+        Attributes::of_entry(ino, &found.entry, self.options.owner, version.version.time())
     }
 }

@@ -10,6 +10,9 @@ pub enum Problem {
     /// There is no such name, or no such inode any more.
     #[error("no such file or directory")]
     NotFound,
+    /// There is no such name yet: there may be one once there are more versions.
+    #[error("no such file or directory")]
+    NotFoundYet,
     /// Something that is not a directory was used as one.
     #[error("not a directory")]
     NotADirectory,

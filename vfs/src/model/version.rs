@@ -1,6 +1,7 @@
 //! Versions and their names: SEMANTICS.md section 1.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use backstore_protocol::entry::Time;
@@ -8,6 +9,9 @@ use backstore_protocol::ids::{LineageId, SnapshotId};
 use backstore_protocol::tree::Root;
 use chrono::{DateTime, LocalResult, Offset, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
+
+use super::texts::Texts;
+use crate::moment::Moment;
 
 /// A version of a backup set, as far as the filesystem needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub struct Version {
     pub sequence: u64,
     /// When its backup began, by the device's clock: milliseconds since 1970.
     pub started_at: i64,
+    /// When it arrived, by the destination's clock, likewise.
+    pub received_at: i64,
     /// The set's time zone by its IANA name; one that is not known counts as UTC.
     pub zone: Box<str>,
     /// Its tree.
@@ -40,6 +46,12 @@ impl Version {
     }
 }
 
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
 /// Versions that the folder lists; older ones are found by name.
 pub const LISTED_MAX: usize = 200;
 /// The link to the newest version.
@@ -53,24 +65,49 @@ pub(super) struct NamedVersion {
     pub(super) name: String,
 }
 
+impl NamedVersion {
+    /// The day and the rest of its name; nothing for a time that no calendar holds.
+    pub(super) fn day_and_time(&self) -> Option<(Day, &str)> {
+        let (day, time) = self.name.split_once('_')?;
+        let mut parts = day.split('-');
+        let year = parts.next()?.parse().ok()?;
+        let mut small = || parts.next()?.parse().ok();
+        Some((Day { year, month: small()?, day: small()? }, time))
+    }
+}
+
+/// A day in the calendar of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Day {
+    pub(super) year: u16,
+    pub(super) month: u8,
+    pub(super) day: u8,
+}
+
 /// What the folder holds at one time.
 #[derive(Debug, Default)]
 pub(super) struct VersionList {
     /// Newest first.
     pub(super) newest_first: Vec<Arc<NamedVersion>>,
     by_name: HashMap<String, Arc<NamedVersion>>,
+    by_day: BTreeMap<Day, Vec<Arc<NamedVersion>>>,
     /// Names that are found but not listed, and the names they lead to.
     links: HashMap<String, String>,
+    texts: Texts,
 }
 
 impl VersionList {
-    /// Names `versions`, which may be in any order.
-    pub(super) fn new(mut versions: Vec<Version>) -> Self {
+    /// Names `versions`, which may be in any order, by the time in their own zone or, if `is_utc`, in UTC.
+    pub(super) fn new(mut versions: Vec<Version>, is_utc: bool) -> Self {
         versions.sort_by_key(|version| version.sequence);
         let mut list = Self::default();
         let mut seconds: HashMap<String, u32> = HashMap::new();
         for version in versions {
-            let second = time_name(version.started_at, &version.zone);
+            let second = if is_utc {
+                format!("{}Z", time_name(version.started_at, "UTC"))
+            } else {
+                time_name(version.started_at, &version.zone)
+            };
             let count = seconds.entry(second.clone()).and_modify(|count| *count += 1).or_insert(1);
             let plain = if *count == 1 { second } else { format!("{second}_{count}") };
             let name = if version.is_partial { format!("{plain}{PARTIAL_MARK}") } else { plain.clone() };
@@ -78,6 +115,9 @@ impl VersionList {
                 list.links.insert(plain, name.clone());
             }
             let named = Arc::new(NamedVersion { version, name: name.clone() });
+            if let Some((day, _)) = named.day_and_time() {
+                list.by_day.entry(day).or_default().push(Arc::clone(&named));
+            }
             list.newest_first.push(Arc::clone(&named));
             list.by_name.insert(name, named);
         }
@@ -97,6 +137,29 @@ impl VersionList {
     /// Where the link with this name leads.
     pub(super) fn link(&self, name: &[u8]) -> Option<&str> {
         self.links.get(std::str::from_utf8(name).ok()?).map(String::as_str)
+    }
+
+    /// The newest version that `moment` means.
+    pub(super) fn at(&self, moment: &Moment) -> Option<&Arc<NamedVersion>> {
+        self.newest_first.iter().find(|named| {
+            let version = &named.version;
+            moment.fits(&version.id, version.started_at, version.received_at)
+        })
+    }
+
+    /// What was written about them.
+    pub(super) const fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
+    /// The time zone of the newest version.
+    pub(super) fn zone(&self) -> Tz {
+        self.newest_first.first().and_then(|newest| newest.version.zone.parse().ok()).unwrap_or(Tz::UTC)
+    }
+
+    /// Days with versions, each with its versions in the order of their sequences.
+    pub(super) const fn by_day(&self) -> &BTreeMap<Day, Vec<Arc<NamedVersion>>> {
+        &self.by_day
     }
 
     /// The versions that are listed, newest first.
@@ -145,6 +208,7 @@ pub(super) mod tests {
             lineage: LineageId::from_bytes([5; 16]),
             sequence,
             started_at: second * 1000 + 250,
+            received_at: second * 1000 + 900,
             zone: "Europe/Berlin".into(),
             root: Root { node: ObjectId::ZERO, level: 0 },
             is_partial: false,
@@ -154,7 +218,7 @@ pub(super) mod tests {
     }
 
     fn names(versions: Vec<Version>) -> Vec<String> {
-        VersionList::new(versions).newest_first.iter().rev().map(|named| named.name.clone()).collect()
+        VersionList::new(versions, false).newest_first.iter().rev().map(|named| named.name.clone()).collect()
     }
 
     #[test]
@@ -196,15 +260,15 @@ pub(super) mod tests {
     #[test]
     fn links_lead_to_listed_names() {
         let partial = |sequence| Version { is_partial: true, ..version(sequence, 2000 + sequence as i64) };
-        assert!(VersionList::new(Vec::new()).link(b"latest").is_none());
-        let list = VersionList::new(vec![partial(1), partial(2)]);
+        assert!(VersionList::new(Vec::new(), false).link(b"latest").is_none());
+        let list = VersionList::new(vec![partial(1), partial(2)], false);
         assert_eq!(list.link(b"latest"), Some("1970-01-01_01-33-22_partial"));
         assert_eq!(list.link(b"1970-01-01_01-33-21"), Some("1970-01-01_01-33-21_partial"));
         assert!(
             list.find(b"1970-01-01_01-33-21").is_none()
                 && list.find(b"1970-01-01_01-33-21_partial").is_some()
         );
-        let newer = VersionList::new(vec![partial(2), version(3, 1)]);
+        let newer = VersionList::new(vec![partial(2), version(3, 1)], false);
         assert_eq!(newer.link(b"latest"), Some("1970-01-01_01-00-01"));
         let mut changed = list.names_changed_in(&newer);
         changed.sort();

@@ -22,7 +22,7 @@ pub(super) const fn lifetime(validity: Validity) -> Duration {
 
 pub(super) fn errno(problem: &Problem) -> Errno {
     match problem {
-        Problem::NotFound => Errno::ENOENT,
+        Problem::NotFound | Problem::NotFoundYet => Errno::ENOENT,
         Problem::NotADirectory => Errno::ENOTDIR,
         Problem::IsADirectory => Errno::EISDIR,
         Problem::Invalid => Errno::EINVAL,

@@ -121,7 +121,7 @@ impl Filesystem for FuseFilesystem {
         self.requests.lookups.one();
         let (parent, name) = (Ino(parent.0), name.to_owned());
         let ask = move |model: &Snapshots, wait| model.lookup(parent, name.as_bytes(), wait);
-        self.answer(reply, ask, move |result, reply| give_entry(parent, result, reply));
+        self.answer(reply, ask, give_entry);
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, lookups: u64) {
@@ -387,11 +387,11 @@ impl Filesystem for FuseFilesystem {
     }
 }
 
-fn give_entry(parent: Ino, result: Result<Lookup, Problem>, reply: ReplyEntry) {
+fn give_entry(result: Result<Lookup, Problem>, reply: ReplyEntry) {
     match result {
         Ok(found) => reply.entry(&lifetime(found.validity), &attributes(&found.attributes), GENERATION),
-        // In a version nothing will ever be there; in the folder a version may come.
-        Err(Problem::NotFound) if parent != Ino::ROOT => {
+        // In a version nothing will ever be there.
+        Err(Problem::NotFound) => {
             reply.entry(&lifetime(Validity::UntilChanged), &nothing(), GENERATION);
         }
         Err(problem) => reply.error(errno(&problem)),

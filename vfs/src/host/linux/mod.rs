@@ -132,11 +132,14 @@ impl MountHandle {
 
     /// Shows these versions from now on, and tells the kernel what it must forget.
     pub fn set_versions(&self, versions: Vec<Version>) {
-        for name in self.model.set_versions(versions) {
+        let changed = self.model.set_versions(versions);
+        for name in changed.names {
             self.tell(self.notifier.inval_entry(INodeNo::ROOT, OsStr::new(&name)));
         }
-        // Its attributes, and the listing that the kernel keeps.
-        self.tell(self.notifier.inval_inode(INodeNo::ROOT, 0, 0));
+        for directory in changed.directories {
+            // Its attributes, and the listing that the kernel keeps.
+            self.tell(self.notifier.inval_inode(INodeNo(directory.0), 0, 0));
+        }
     }
 
     fn tell(&self, result: io::Result<()>) {

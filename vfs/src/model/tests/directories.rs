@@ -192,7 +192,7 @@ fn xattrs_are_those_of_the_entry() {
         let names = snapshots.xattr_names(ino, WAIT).unwrap();
         assert_eq!(names, [&b"security.x"[..], b"user.empty", b"user.large"].map(Box::from));
         assert_eq!(snapshots.xattr(ino, b"security.x", WAIT).unwrap(), [1, 0, 255]);
-        assert_eq!(snapshots.xattr(ino, b"user.empty", WAIT).unwrap(), []);
+        assert!(snapshots.xattr(ino, b"user.empty", WAIT).unwrap().is_empty());
         assert_eq!(snapshots.xattr(ino, b"user.large", WAIT).unwrap(), large);
         assert!(matches!(snapshots.xattr(ino, b"user.none", WAIT), Err(Problem::NoSuchAttribute)));
     }

@@ -208,7 +208,7 @@ fn what_was_read_from_front_to_back_makes_room() {
     archive.add(&unix("/film"), Entry::new(Kind::File), &file(&noise(SIZE, 1)));
     let root = archive.finish();
     let reader = ObjectReader::new(archive.source(), archive.keys(), &ReaderOptions::default()).unwrap();
-    let snapshots = Snapshots::new(&reader, OWNER).unwrap();
+    let snapshots = Snapshots::new(&reader, options_of_folder()).unwrap();
     snapshots.set_versions(vec![at(1, root)]);
     let film = find(&snapshots, "1970-01-12_14-46-50/film").unwrap();
     let mut bytes = Vec::new();

@@ -5,6 +5,7 @@ mod economy;
 mod failing;
 mod inodes;
 mod versions;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -33,9 +34,25 @@ fn snapshots(archive: &TestArchive, versions: Vec<Version>) -> Snapshots {
 
 fn with_options(archive: &TestArchive, versions: Vec<Version>, options: &ReaderOptions) -> Snapshots {
     let reader = ObjectReader::new(archive.source(), archive.keys(), options).unwrap();
-    let snapshots = Snapshots::new(&reader, OWNER).unwrap();
+    let snapshots = Snapshots::new(&reader, options_of_folder()).unwrap();
     snapshots.set_versions(versions);
     snapshots
+}
+
+/// It is 1970-01-14 00:00 in Berlin.
+fn options_of_folder() -> FolderOptions {
+    FolderOptions {
+        owner: OWNER,
+        set: "main".into(),
+        now: Arc::new(|| 1_119_600_000),
+        ..FolderOptions::default()
+    }
+}
+
+/// The names of the folder that are not always there.
+fn versions_listed(snapshots: &Snapshots) -> Vec<String> {
+    let all = names(snapshots, Ino::ROOT);
+    all.into_iter().filter(|name| !["README.txt", "by-time"].contains(&name.as_str())).collect()
 }
 
 /// Version number `sequence` of a tree.

@@ -7,15 +7,15 @@ fn the_newest_versions_are_listed_and_all_are_found() {
     let mut archive = TestArchive::new();
     let root = archive.finish();
     let snapshots = snapshots(&archive, (1..=250).map(|sequence| at(sequence, root)).collect());
-    let listed = names(&snapshots, Ino::ROOT);
+    let listed = versions_listed(&snapshots);
     let all = snapshots.version_names();
     assert_eq!(listed[0], "latest");
     assert_eq!(listed[1..], all[..LISTED_MAX]);
     for name in &all {
         assert_eq!(find(&snapshots, name).unwrap().kind, FileKind::Directory);
     }
-    assert!(matches!(find(&snapshots, "1970-01-01_00-00-00"), Err(Problem::NotFound)));
-    assert!(matches!(find(&snapshots, "\u{fffd}"), Err(Problem::NotFound)));
+    assert!(matches!(find(&snapshots, "1970-01-01_00-00-00"), Err(Problem::NotFoundYet)));
+    assert!(matches!(find(&snapshots, "\u{fffd}"), Err(Problem::NotFoundYet)));
     assert_eq!(archive.source().take_calls().len(), 0, "the folder needs nothing of the archive");
 }
 
@@ -25,7 +25,7 @@ fn a_partial_version_is_marked() {
     archive.add(&unix("/x"), Entry::new(Kind::File), &[]);
     let root = archive.finish();
     let snapshots = snapshots(&archive, vec![Version { is_partial: true, ..at(1, root) }]);
-    assert_eq!(names(&snapshots, Ino::ROOT), ["latest", "1970-01-12_14-46-50_partial"]);
+    assert_eq!(versions_listed(&snapshots), ["latest", "1970-01-12_14-46-50_partial"]);
     let plain = find(&snapshots, "1970-01-12_14-46-50").unwrap();
     assert_eq!(plain.kind, FileKind::Symlink);
     assert_eq!(snapshots.read_link(plain.ino, WAIT).unwrap(), b"1970-01-12_14-46-50_partial");
@@ -37,8 +37,8 @@ fn latest_is_the_newest_complete_version() {
     let mut archive = TestArchive::new();
     let root = archive.finish();
     let snapshots = snapshots(&archive, Vec::new());
-    assert!(names(&snapshots, Ino::ROOT).is_empty());
-    assert!(matches!(find(&snapshots, "latest"), Err(Problem::NotFound)));
+    assert!(versions_listed(&snapshots).is_empty());
+    assert!(matches!(find(&snapshots, "latest"), Err(Problem::NotFoundYet)));
     let latest = || {
         let link = find(&snapshots, "latest").unwrap();
         let target = snapshots.read_link(link.ino, WAIT).unwrap();
@@ -48,7 +48,7 @@ fn latest_is_the_newest_complete_version() {
     let partial = |sequence| Version { is_partial: true, ..at(sequence, root) };
     snapshots.set_versions(vec![partial(1)]);
     assert_eq!(latest(), "1970-01-12_14-46-50_partial");
-    assert_eq!(snapshots.set_versions(vec![partial(1), at(2, root), partial(3)]), ["latest"]);
+    assert_eq!(snapshots.set_versions(vec![partial(1), at(2, root), partial(3)]).names, ["latest"]);
     assert_eq!(latest(), "1970-01-12_14-47-00");
 }
 
@@ -74,17 +74,14 @@ fn a_listing_under_way_does_not_change() {
     take(1, 2, &mut seen);
     let x = find(&snapshots, "1970-01-12_14-46-50/x").unwrap();
     let mut changed = snapshots.set_versions(vec![at(2, root), at(3, root)]);
-    changed.sort();
-    assert_eq!(changed, ["1970-01-12_14-46-50", "latest"]);
+    changed.names.sort();
+    assert_eq!(changed.names, ["1970-01-12_14-46-50", "latest"]);
     // What stays is there once, whatever came before the place or went after it.
     take(9, seen[0].1, &mut seen);
     let names_seen: Vec<_> = seen.iter().map(|(name, _)| String::from_utf8_lossy(name)).collect();
-    assert_eq!(names_seen, ["latest", "1970-01-12_14-47-10", "1970-01-12_14-47-00"]);
-    take(9, seen[1].1, &mut seen);
-    assert_eq!(seen.pop(), seen.get(2).cloned());
-    assert_eq!(
-        snapshots.read(x.ino, 0, 9, WAIT).unwrap().runs,
-        [Run::Data(bytes::Bytes::from_static(b"abc"))]
-    );
-    assert_eq!(names(&snapshots, Ino::ROOT), ["latest", "1970-01-12_14-47-10", "1970-01-12_14-47-00"]);
+    assert_eq!(names_seen, ["latest", "README.txt", "by-time", "1970-01-12_14-47-10", "1970-01-12_14-47-00"]);
+    take(9, seen[3].1, &mut seen);
+    assert_eq!(seen.pop(), seen.get(4).cloned());
+    assert_eq!(snapshots.read(x.ino, 0, 9, WAIT).unwrap().runs, [Run::Data(Bytes::from_static(b"abc"))]);
+    assert_eq!(versions_listed(&snapshots), ["latest", "1970-01-12_14-47-10", "1970-01-12_14-47-00"]);
 }

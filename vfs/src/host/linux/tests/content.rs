@@ -99,6 +99,7 @@ fn new_versions_appear_in_a_mount() {
         let mut names: Vec<_> = fs::read_dir(mounted.point.path())
             .unwrap()
             .map(|item| item.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !["README.txt", "by-time"].contains(&name.as_str()))
             .collect();
         names.sort();
         names
@@ -108,7 +109,12 @@ fn new_versions_appear_in_a_mount() {
     assert_eq!(errno(fs::metadata(mounted.version(2))), Some(Errno::NOENT));
     let open = File::open(mounted.version(1).join("f")).unwrap();
     assert_eq!(fs::read(mounted.point.path().join("latest/f")).unwrap(), noise(2_000_000, 1));
+    let months = mounted.point.path().join("by-time/2001/2001-09/2001-09-09");
+    let times = || fs::read_dir(&months).unwrap().count();
+    assert_eq!((times(), times()), (1, 1));
     mounted.handle.set_versions(vec![version(1, first), version(2, second)]);
+    assert_eq!(times(), 2, "a listing that the kernel kept");
+    assert_eq!(fs::read(months.join("01-46-42/f")).unwrap(), noise(2_000_000, 2));
     assert_eq!(names(), ["2001-09-09_01-46-41", "2001-09-09_01-46-42", "latest"]);
     assert_eq!(fs::read(mounted.point.path().join("latest/f")).unwrap(), noise(2_000_000, 2));
     mounted.handle.set_versions(vec![version(2, second)]);

@@ -27,6 +27,7 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::*;
+use crate::model::FolderOptions;
 use crate::objects::{ObjectReader, ReaderOptions};
 use crate::random_tree::noise;
 use crate::test_archive::{MemorySource, Part, TestArchive};
@@ -57,6 +58,7 @@ fn version(sequence: u64, root: Root) -> Version {
         lineage: LineageId::ZERO,
         sequence,
         started_at: 1_000_000_000_000 + 1000 * sequence as i64,
+        received_at: 1_000_000_000_000 + 1000 * sequence as i64,
         zone: "UTC".into(),
         root,
         is_partial: false,
@@ -72,7 +74,7 @@ fn mount_with(
     reading: &ReaderOptions,
 ) -> Mounted {
     let reader = ObjectReader::new(archive.source(), archive.keys(), reading).unwrap();
-    let model = Arc::new(Snapshots::new(&reader, Owner::default()).unwrap());
+    let model = Arc::new(Snapshots::new(&reader, FolderOptions::default()).unwrap());
     model.set_versions(roots.iter().zip(1..).map(|(root, sequence)| version(sequence, *root)).collect());
     let point = TempDir::new().unwrap();
     let handle = mount(model, point.path(), options).unwrap();

@@ -10,7 +10,7 @@ fn mounting_reads_nothing() {
     let (archive, root) = wide(1000);
     let roots: Vec<_> = (0..100).map(|_| root).collect();
     let mounted = mounted(archive, &roots);
-    assert_eq!(fs::read_dir(mounted.point.path()).unwrap().count(), 101);
+    assert_eq!(fs::read_dir(mounted.point.path()).unwrap().count(), 103);
     assert_eq!(mounted.source().take_calls().len(), 0);
     assert_eq!(mounted.reader.counters(), crate::objects::ReaderCounters::default());
     let space = rustix::fs::statvfs(mounted.point.path()).unwrap();
@@ -76,7 +76,7 @@ fn victim_of_a_dead_mount_is_replaced() {
     let Some(point) = std::env::var_os(VICTIM) else { return };
     let (archive, root) = wide(1);
     let reader = ObjectReader::new(archive.source(), archive.keys(), &ReaderOptions::default()).unwrap();
-    let model = Arc::new(Snapshots::new(&reader, Owner::default()).unwrap());
+    let model = Arc::new(Snapshots::new(&reader, FolderOptions::default()).unwrap());
     model.set_versions(vec![version(1, root)]);
     let handle = mount(model, Path::new(&point), &MountOptions::default()).unwrap();
     println!("mounted");
@@ -108,7 +108,7 @@ fn a_dead_mount_is_replaced() {
     assert_eq!(rustix::fs::statfs(point.path()).unwrap_err(), Errno::NOTCONN);
     let (archive, root) = wide(3);
     let reader = ObjectReader::new(archive.source(), archive.keys(), &ReaderOptions::default()).unwrap();
-    let model = Arc::new(Snapshots::new(&reader, Owner::default()).unwrap());
+    let model = Arc::new(Snapshots::new(&reader, FolderOptions::default()).unwrap());
     model.set_versions(vec![version(1, root)]);
     let handle = mount(model, point.path(), &MountOptions::default()).unwrap();
     assert_eq!(fs::read_dir(point.path().join("latest/d")).unwrap().count(), 3);

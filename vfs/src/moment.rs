@@ -1,4 +1,4 @@
-//! Which version is meant: `latest`, an id, a date, a time, `yesterday`, `3d`.
+//! Which version is meant: `latest`, an id, a date, a time, `yesterday`, `3d`. The command line and the names in a mount mean the same.
 
 use std::fmt;
 
@@ -29,10 +29,12 @@ enum Meaning {
 #[error(
     "{text:?} is no version: say latest, the beginning of a version's id (8 digits or more), 2026-11-22, 2026-11-22_14-30-05, 2026-11-22T14:30:05Z, today, yesterday, 90m, 3h, 3d or 2w"
 )]
-pub struct TimeError {
+pub struct MomentError {
     text: String,
 }
 
+/// Names of versions, but for what tells those of a second or an hour apart.
+const VERSION_NAME: &str = "%Y-%m-%d_%H-%M-%S";
 /// Where clocks differ by more than this, the destination's counts.
 const CLOCKS_APART_MS: i64 = 3_600_000;
 
@@ -42,9 +44,9 @@ impl Moment {
         Self { text: "latest".to_owned(), meaning: Meaning::Latest }
     }
 
-    /// Reads a text; `zone` is the set's, `now` in milliseconds since 1970.
-    pub fn parse(text: &str, zone: Tz, now: i64) -> Result<Self, TimeError> {
-        let unknown = || TimeError { text: text.to_owned() };
+    /// Reads a text that means a version. `zone` is the set's, `now` in milliseconds since 1970.
+    pub fn parse(text: &str, zone: Tz, now: i64) -> Result<Self, MomentError> {
+        let unknown = || MomentError { text: text.to_owned() };
         let trimmed = text.trim();
         if trimmed.eq_ignore_ascii_case("latest") {
             return Ok(Self::latest());
@@ -61,6 +63,11 @@ impl Moment {
             None => return Err(unknown()),
         };
         Ok(Self { text: trimmed.to_owned(), meaning })
+    }
+
+    /// Whether it is the newest that is meant, whenever that was.
+    pub fn is_latest(&self) -> bool {
+        self.meaning == Meaning::Latest
     }
 
     /// Whether a version is meant, asked of the newest first.
@@ -86,6 +93,28 @@ impl fmt::Display for Moment {
     }
 }
 
+/// Whether a text looks like a version's folder in a mount: `2026-11-22_14-30-05`, with `_2`, `_partial`, an `A` or `B` after the hour
+/// or a `Z` after the seconds.
+pub fn is_version_name(text: &str) -> bool {
+    let text = text.strip_suffix("_partial").unwrap_or(text);
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some(seconds) = text.strip_prefix('@') {
+        return is_number(seconds.strip_prefix('-').unwrap_or(seconds));
+    }
+    let mut parts = text.split('_');
+    let (Some(date), Some(time)) = (parts.next(), parts.next()) else { return false };
+    let count = parts.next();
+    let fits = |text: &str, form: &str| {
+        text.len() == form.len()
+            && text
+                .bytes()
+                .zip(form.bytes())
+                .all(|(byte, form)| if form == b'0' { byte.is_ascii_digit() } else { byte == form })
+    };
+    let is_time = ["00-00-00", "00A-00-00", "00B-00-00", "00-00-00Z"].iter().any(|form| fits(time, form));
+    fits(date, "0000-00-00") && is_time && count.is_none_or(is_number) && parts.next().is_none()
+}
+
 /// The first moment that is too late.
 fn before(text: &str, zone: Tz, now: DateTime<Tz>) -> Option<DateTime<Tz>> {
     let midnight = |date: NaiveDate| local(date.and_time(NaiveTime::MIN), zone);
@@ -100,6 +129,11 @@ fn before(text: &str, zone: Tz, now: DateTime<Tz>) -> Option<DateTime<Tz>> {
     if let Some(seconds) = text.strip_prefix('@').and_then(|seconds| seconds.parse::<i64>().ok()) {
         return Some(Utc.timestamp_opt(seconds.checked_add(1)?, 0).single()?.with_timezone(&zone));
     }
+    if let Some(exact) = text.strip_prefix("@GMT-") {
+        // As Windows names previous versions.
+        let exact = NaiveDateTime::parse_from_str(exact, "%Y.%m.%d-%H.%M.%S").ok()?;
+        return Some(exact.and_utc().with_timezone(&zone) + Duration::seconds(1));
+    }
     if let Ok(exact) = DateTime::parse_from_rfc3339(text) {
         return Some(exact.with_timezone(&zone) + Duration::seconds(1));
     }
@@ -109,8 +143,13 @@ fn before(text: &str, zone: Tz, now: DateTime<Tz>) -> Option<DateTime<Tz>> {
     if let Ok(month) = NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d") {
         return midnight(month.checked_add_months(Months::new(1))?);
     }
+    // As a mount with names in UTC has it.
+    let utc = text.strip_suffix('Z').and_then(|text| NaiveDateTime::parse_from_str(text, VERSION_NAME).ok());
+    if let Some(exact) = utc {
+        return Some(exact.and_utc().with_timezone(&zone) + Duration::seconds(1));
+    }
     for (form, step) in [
-        ("%Y-%m-%d_%H-%M-%S", Duration::seconds(1)),
+        (VERSION_NAME, Duration::seconds(1)),
         ("%Y-%m-%dT%H:%M:%S", Duration::seconds(1)),
         ("%Y-%m-%d %H:%M:%S", Duration::seconds(1)),
         ("%Y-%m-%d_%H-%M", Duration::minutes(1)),
@@ -127,7 +166,7 @@ fn before(text: &str, zone: Tz, now: DateTime<Tz>) -> Option<DateTime<Tz>> {
 fn folded(text: &str, zone: Tz) -> Option<DateTime<Tz>> {
     let at = text.find(['A', 'B'])?;
     let plain = format!("{}{}", text.get(..at)?, text.get(at + 1..)?);
-    let exact = NaiveDateTime::parse_from_str(&plain, "%Y-%m-%d_%H-%M-%S").ok()?;
+    let exact = NaiveDateTime::parse_from_str(&plain, VERSION_NAME).ok()?;
     let LocalResult::Ambiguous(first, second) = zone.from_local_datetime(&exact) else { return None };
     let meant = if text.as_bytes()[at] == b'A' { first } else { second };
     meant.checked_add_signed(Duration::seconds(1))
@@ -175,9 +214,11 @@ mod tests {
         check("2026-10", "2026-11-01T00:00:00+01:00");
         check("2026-12", "2027-01-01T00:00:00+01:00");
         check("2026-11-20_10-20-30", "2026-11-20T10:20:31+01:00");
+        check("2026-11-20_09-20-30Z", "2026-11-20T10:20:31+01:00");
         check("2026-11-20 10:20", "2026-11-20T10:21:00+01:00");
         check("2026-11-20T10:20:30Z", "2026-11-20T11:20:31+01:00");
         check("@1795000000", "2026-11-18T12:06:41+01:00");
+        check("@GMT-2026.11.20-09.20.30", "2026-11-20T10:20:31+01:00");
         check("yesterday", "2026-11-22T00:00:00+01:00");
         check("today", "2026-11-22T14:30:06+01:00");
         check("3d", "2026-11-19T14:30:06+01:00");
@@ -195,9 +236,20 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_the_forms_there_are() {
-        for text in
-            ["", "soon", "2026", "2026-13", "2026-02-30", "3x", "-3d", "99999999999w", "abc", "abcdefg", "@x"]
-        {
+        for text in [
+            "",
+            "soon",
+            "2026",
+            "2026-13",
+            "2026-02-30",
+            "3x",
+            "-3d",
+            "99999999999w",
+            "abc",
+            "abcdefg",
+            "@x",
+            "@GMT-2026.11.20",
+        ] {
             let refused = Moment::parse(text, chrono_tz::UTC, 0);
             assert!(refused.is_err_and(|error| error.to_string().contains("yesterday")), "{text}");
         }
@@ -211,5 +263,36 @@ mod tests {
         let at = Moment { text: String::new(), meaning: Meaning::Before(1_000_000_000) };
         assert!(at.fits(&id, 999_999_999, 1_000_000_500), "the device's clock counts");
         assert!(!at.fits(&id, 0, 1_000_000_500), "unless it is far from the destination's");
+    }
+
+    #[test]
+    fn version_names_are_told_from_others() {
+        for name in [
+            "2026-11-22_14-30-05",
+            "2026-11-22_14-30-05_2",
+            "2026-11-22_14-30-05_partial",
+            "2026-11-22_14-30-05_12_partial",
+            "2026-10-25_02A-30-00",
+            "2026-11-22_14-30-05Z",
+            "2026-11-22_14-30-05Z_2",
+            "@-5",
+            "@253402300800",
+        ] {
+            assert!(is_version_name(name), "{name}");
+        }
+        for name in [
+            "",
+            "latest",
+            "2026-11-22",
+            "2026-11-22_14-30",
+            "2026-11-22_14-30-05_",
+            "2026-11-22_14-30-05_x",
+            "2026-11-22_14C-30-05",
+            "@",
+            "@x",
+            "x2026-11-22_14-30-05",
+        ] {
+            assert!(!is_version_name(name), "{name}");
+        }
     }
 }

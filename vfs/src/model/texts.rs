@@ -1,0 +1,111 @@
+//! Small files that are in no archive: what the folder says about itself, for people and for programs.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat};
+use serde_json::{Value, json};
+
+use super::FolderOptions;
+use super::version::{NamedVersion, VersionList};
+
+/// A made-up file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Text {
+    /// How to get files back.
+    Readme,
+    /// What is shown, for programs.
+    Status,
+    /// All versions, for programs.
+    Versions,
+    /// Nothing: it is its name that counts.
+    Nothing,
+}
+
+/// Texts that were made for a list of versions.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    status: OnceLock<Bytes>,
+    versions: OnceLock<Bytes>,
+}
+
+/// Of `status.json` and `versions.json`.
+const FORMAT: u32 = 1;
+
+impl Text {
+    /// What is in it.
+    pub(super) fn bytes(self, list: &VersionList, options: &FolderOptions) -> Bytes {
+        let texts = list.texts();
+        match self {
+            Self::Readme => Bytes::from_static(README.as_bytes()),
+            Self::Status => texts.status.get_or_init(|| lines(&status(list, options))).clone(),
+            Self::Versions => texts.versions.get_or_init(|| lines(&versions(list))).clone(),
+            Self::Nothing => Bytes::new(),
+        }
+    }
+}
+
+fn lines(value: &Value) -> Bytes {
+    Bytes::from(format!("{value:#}\n"))
+}
+
+fn status(list: &VersionList, options: &FolderOptions) -> Value {
+    let newest = |named: Option<&Arc<NamedVersion>>| named.map(|named| version(named));
+    let complete = list.newest_first.iter().find(|named| !named.version.is_partial);
+    json!({
+        "format": FORMAT,
+        "set": options.set,
+        "device": options.device,
+        "destination": options.place,
+        "zone": list.zone().name(),
+        "versions": list.newest_first.len(),
+        "newest": newest(list.newest_first.first()),
+        "newest_complete": newest(complete),
+    })
+}
+
+fn versions(list: &VersionList) -> Value {
+    let all: Vec<_> = list.newest_first.iter().map(|named| version(named)).collect();
+    json!({ "format": FORMAT, "versions": all })
+}
+
+fn version(named: &NamedVersion) -> Value {
+    let version = &named.version;
+    json!({
+        "name": named.name,
+        "snapshot": version.id.to_string(),
+        "sequence": version.sequence,
+        "started_at": rfc3339(version.started_at),
+        "received_at": rfc3339(version.received_at),
+        "partial": version.is_partial,
+        "entries": version.entries,
+        "bytes": version.bytes,
+    })
+}
+
+/// Nothing for a time that no calendar holds.
+fn rfc3339(milliseconds: i64) -> Option<String> {
+    DateTime::from_timestamp_millis(milliseconds)
+        .map(|moment| moment.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
+const README: &str = "\
+This folder holds every version of what was backed up here, as ordinary files that can be read and
+copied and never changed.
+
+  2026-11-22_14-30-05/   everything as it was then, under its full path
+  latest                 the newest complete version
+  by-time/               all versions by year, month and day; only the newest are listed above
+
+To get something back, copy it: in a file manager by drag and drop, in a terminal by
+
+  cp -a latest/home/you/report.odt ~/
+
+Owners, times and permissions come along where the program that copies keeps them; extended attributes
+and ACLs only in a mount made with --xattrs. `backstore restore` keeps everything.
+
+Names that are not listed work as well, for the newest version at or before that moment:
+2026-11-22, 2026-11, 2026-11-22T14:30:05Z, @1795000000, yesterday, 3d, 2w.
+
+More for programs is in .backstore: ids/, gmt/, status.json, versions.json.
+";
