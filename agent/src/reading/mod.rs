@@ -2,7 +2,6 @@
 //!
 //! All of it streams: memory does not grow with the number of files. Nothing here prints; `cli` does.
 
-mod change;
 mod difference;
 mod error;
 mod history;
@@ -14,7 +13,7 @@ mod tests;
 pub mod verify;
 mod versions;
 
-pub use change::Change;
+pub use backstore_vfs::change::Change;
 pub use difference::{Difference, Differences};
 pub use error::ReadingError;
 pub use history::{History, State};

@@ -1,0 +1,213 @@
+//! Taking versions into the index, oldest first: of the first all of it, of each other what differs from the one before.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use backstore_protocol::entry::Entry;
+use backstore_protocol::path::ArchivePath;
+use backstore_protocol::tree::{Cursor, Diff};
+
+use super::rows::{self, NameFlags, PROGRESS, Progress};
+use super::seal::PathHash;
+use super::{History, HistoryError};
+use crate::change::Change;
+use crate::model::Version;
+use crate::objects::{Nodes, ObjectReader, ReadError, Wait};
+use crate::sync::{read, write};
+
+/// Rows that are written at once.
+const ROWS_AT_ONCE: usize = 4096;
+/// Directories whose counts are collected before they are written.
+const COUNTS_AT_ONCE: usize = 65_536;
+
+/// An entry of the newer version, and of the older one.
+struct Changed {
+    key: Vec<u8>,
+    old: Option<Box<Entry>>,
+    new: Option<Box<Entry>>,
+}
+
+/// What differs, or everything there is.
+enum Changes {
+    First(Cursor<Nodes>),
+    Next(Diff<Nodes>),
+}
+
+impl Changes {
+    fn next(&mut self) -> Result<Option<Changed>, ReadError> {
+        match self {
+            Self::First(cursor) => Ok(cursor.next_entry()?.map(|entry| Changed {
+                key: cursor.key().to_vec(),
+                old: None,
+                new: Some(Box::new(entry)),
+            })),
+            Self::Next(diff) => Ok(diff.next_difference()?.map(|found| Changed {
+                key: found.key,
+                old: found.old,
+                new: found.new,
+            })),
+        }
+    }
+}
+
+/// Rows on their way.
+#[derive(Default)]
+struct Batch {
+    rows: Vec<(Vec<u8>, Vec<u8>)>,
+    /// By how many the gone files below directories become more.
+    gone: HashMap<PathHash, i64>,
+}
+
+impl History {
+    /// Takes over those of `versions`, of one set and in any order, that it does not know yet. Returns how many those were. `goes_on` is asked
+    /// before each.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be read, or the index; it begins anew with the next call then, or where it was.
+    pub fn feed(
+        &self,
+        reader: &Arc<ObjectReader>,
+        versions: &[Version],
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Result<u64, HistoryError> {
+        let mut complete: Vec<_> = versions.iter().filter(|version| !version.is_partial).collect();
+        complete.sort_by_key(|version| version.sequence);
+        let known = read(&self.store).progress;
+        // Without the newest that it knows it cannot tell what differs from it.
+        let fits = known.is_none_or(|known| {
+            !known.is_under_way && complete.iter().any(|version| version.id == known.snapshot)
+        });
+        if !fits {
+            self.clear()?;
+        }
+        let mut count = 0;
+        for version in complete {
+            let before = read(&self.store).progress;
+            if before.is_some_and(|before| before.sequence >= version.sequence) {
+                continue;
+            }
+            if !goes_on() {
+                break;
+            }
+            self.take(reader, before, version)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn take(
+        &self,
+        reader: &Arc<ObjectReader>,
+        before: Option<Progress>,
+        version: &Version,
+    ) -> Result<(), HistoryError> {
+        let after = Progress {
+            sequence: version.sequence,
+            snapshot: version.id,
+            root: version.root,
+            is_under_way: false,
+        };
+        self.note(Progress { is_under_way: true, ..before.unwrap_or(after) })?;
+        let nodes = reader.nodes(Wait::UntilDeadline);
+        let mut changes = match before {
+            None => Changes::First(Cursor::start(nodes, version.root)?),
+            Some(before) => Changes::Next(Diff::new(nodes, before.root, version.root)?),
+        };
+        let mut batch = Batch::default();
+        while let Some(changed) = changes.next()? {
+            self.add(&mut batch, &changed, version.sequence)?;
+            if batch.rows.len() >= ROWS_AT_ONCE {
+                self.write_rows(&mut batch)?;
+            }
+            if batch.gone.len() >= COUNTS_AT_ONCE {
+                self.write_counts(&mut batch)?;
+            }
+        }
+        self.write_counts(&mut batch)?;
+        self.write_rows(&mut batch)?;
+        self.note(after)
+    }
+
+    /// Adds what became of one path.
+    fn add(&self, batch: &mut Batch, changed: &Changed, sequence: u64) -> Result<(), HistoryError> {
+        let path = ArchivePath::from_key(&changed.key).map_err(ReadError::from)?;
+        let parent = path.parent();
+        let directory = self.seal.path(parent.as_ref().map_or(&[], |parent| parent.joined()));
+        let hash = self.seal.path(path.joined());
+        let name_key = rows::name_key(&directory, &hash);
+        let is_file = |entry: &&Entry| !entry.kind.is_directory();
+        let (old, new) = (changed.old.as_deref(), changed.new.as_deref());
+        let (old_file, new_file) = (old.filter(is_file), new.filter(is_file));
+        let change = Change::of(old_file, new_file);
+        let becomes_directory = new.is_some_and(|entry| entry.kind.is_directory())
+            && !old.is_some_and(|entry| entry.kind.is_directory());
+        if change.is_none() && !becomes_directory {
+            return Ok(());
+        }
+        // A name of the version that is being taken is in one batch only.
+        let known = match old {
+            None => self.name_at(&name_key)?,
+            Some(old) => NameFlags {
+                was_directory: old.kind.is_directory() || self.name_at(&name_key)?.was_directory,
+                was_file: !old.kind.is_directory() || self.name_at(&name_key)?.was_file,
+                is_file: !old.kind.is_directory(),
+            },
+        };
+        let flags = NameFlags {
+            was_directory: known.was_directory || becomes_directory,
+            was_file: known.was_file || new_file.is_some(),
+            is_file: new_file.is_some(),
+        };
+        if flags != known {
+            let value = self.seal.seal(&name_key, &flags.encode(path.name()));
+            batch.rows.push((name_key, value));
+        }
+        if change.is_some() {
+            let key = rows::state_key(&hash, sequence);
+            let entry = new_file.map(|entry| self.seal.seal(&key, &rows::encode_entry(&changed.key, entry)));
+            batch.rows.push((key, entry.unwrap_or_default()));
+        }
+        let gone = i64::from(flags.was_file && !flags.is_file) - i64::from(known.was_file && !known.is_file);
+        let mut above = parent.filter(|_| gone != 0);
+        while let Some(directory) = above {
+            *batch.gone.entry(self.seal.path(directory.joined())).or_default() += gone;
+            above = directory.parent();
+        }
+        Ok(())
+    }
+
+    fn name_at(&self, key: &[u8]) -> Result<NameFlags, HistoryError> {
+        let Some(value) = self.get(key)? else { return Ok(NameFlags::default()) };
+        let opened = self.seal.open(key, &value).ok_or_else(|| self.damaged())?;
+        NameFlags::decode(&opened).map(|(flags, _)| flags).ok_or_else(|| self.damaged())
+    }
+
+    fn write_counts(&self, batch: &mut Batch) -> Result<(), HistoryError> {
+        for (directory, more) in std::mem::take(&mut batch.gone) {
+            let key = rows::gone_key(&directory);
+            let known = rows::count(self.get(&key)?.as_deref());
+            batch.rows.push((key, known.saturating_add_signed(more).to_be_bytes().to_vec()));
+        }
+        self.write_rows(batch)
+    }
+
+    fn write_rows(&self, batch: &mut Batch) -> Result<(), HistoryError> {
+        let store = read(&self.store);
+        let rows = std::mem::take(&mut batch.rows);
+        self.guarded(|| {
+            let mut together = store.database.batch();
+            for (key, value) in rows {
+                together.insert(&store.keyspace, key, value);
+            }
+            together.commit()
+        })
+    }
+
+    fn note(&self, progress: Progress) -> Result<(), HistoryError> {
+        let mut store = write(&self.store);
+        self.guarded(|| store.keyspace.insert(PROGRESS, progress.encode()))?;
+        store.progress = Some(progress);
+        Ok(())
+    }
+}

@@ -1,0 +1,241 @@
+//! What became of every path over all versions: an index on this computer's disk, made from the differences between versions as they come.
+//!
+//! It answers for `history` and `deleted` in a mount without reading a version. It costs what differs between versions, is derived, and may be deleted
+//! at any time; so it is made anew whenever something about it is doubtful. Partial versions are not in it: what is not in them was not
+//! deleted.
+
+mod feed;
+mod rows;
+mod seal;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::RwLock;
+
+use backstore_protocol::entry::Entry;
+use backstore_protocol::keys::Keys;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+
+use crate::objects::ReadError;
+use crate::sync::{read, write};
+use rows::{PROGRESS, Progress};
+use seal::RowSeal;
+
+pub use rows::NameFlags;
+
+/// The index of one backup set.
+pub struct History {
+    folder: PathBuf,
+    seal: RowSeal,
+    store: RwLock<Store>,
+}
+
+struct Store {
+    database: Database,
+    keyspace: Keyspace,
+    progress: Option<Progress>,
+}
+
+/// Why the index cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// Another process has it.
+    #[error("the index of what became of files is in use by another process")]
+    InUse,
+    /// It is damaged, or the disk is.
+    #[error("the index of what became of files in {} cannot be used: {detail}", folder.display())]
+    Unusable {
+        /// Where it is.
+        folder: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A version cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// What a path was from a version on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PastState {
+    /// That version's sequence.
+    pub sequence: u64,
+    /// What it was; nothing if it was not there, or was a directory.
+    pub entry: Option<Entry>,
+}
+
+/// A name that was ever in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastName {
+    /// Where it comes among the others.
+    pub order: u64,
+    /// It.
+    pub name: Vec<u8>,
+    /// What it was.
+    pub flags: NameFlags,
+}
+
+/// Bytes of tables that are kept in memory.
+const CACHE_BYTES: u64 = 8 << 20;
+/// Rows in memory before they become a table.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+/// Orders of names are below this.
+pub const ORDER_MAX: u64 = 1 << 60;
+
+impl History {
+    /// Opens the index in `folder`, or makes one there. One that is damaged is made anew.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError::InUse`], or what the disk says.
+    pub fn open(folder: &Path, keys: &Keys) -> Result<Self, HistoryError> {
+        let store = match Store::open(folder) {
+            Err(HistoryError::Unusable { .. }) => Store::open_anew(folder)?,
+            opened => opened?,
+        };
+        let history = Self { folder: folder.to_owned(), seal: RowSeal::new(keys), store: RwLock::new(store) };
+        if history.is_doubtful() {
+            history.clear()?;
+        }
+        Ok(history)
+    }
+
+    /// Whether rows may be there that nobody knows of.
+    fn is_doubtful(&self) -> bool {
+        let store = read(&self.store);
+        match store.progress {
+            Some(progress) => progress.is_under_way,
+            None => store.keyspace.first_key_value().is_some(),
+        }
+    }
+
+    /// Begins anew.
+    fn clear(&self) -> Result<(), HistoryError> {
+        let mut store = write(&self.store);
+        store.progress = None;
+        self.guarded(|| store.keyspace.clear())
+    }
+
+    /// The newest version that it knows, by its sequence.
+    pub fn indexed_to(&self) -> Option<u64> {
+        read(&self.store).progress.map(|progress| progress.sequence)
+    }
+
+    /// What became of a path, oldest first. `path` has the form that keys are made of.
+    pub fn states(&self, path: &[u8]) -> Result<Vec<PastState>, HistoryError> {
+        let prefix = rows::states_prefix(&self.seal.path(path));
+        let mut states = Vec::new();
+        self.scan(&prefix, &prefix, |key, value| {
+            let sequence = rows::sequence_of(key)?;
+            let entry =
+                if value.is_empty() { None } else { Some(rows::decode_entry(&self.seal.open(key, value)?)?) };
+            states.push(PastState { sequence, entry });
+            Some(true)
+        })?;
+        Ok(states)
+    }
+
+    /// Names that were ever in a directory, from an order on, until `each` returns false.
+    pub fn names(
+        &self,
+        directory: &[u8],
+        from: u64,
+        mut each: impl FnMut(PastName) -> bool,
+    ) -> Result<(), HistoryError> {
+        let prefix = rows::names_prefix(&self.seal.path(directory));
+        let start = [&prefix[..], &(from << 4).to_be_bytes()].concat();
+        self.scan(&prefix, &start, |key, value| {
+            let opened = self.seal.open(key, value)?;
+            let (flags, name) = NameFlags::decode(&opened)?;
+            let order = u64::from_be_bytes(*key[prefix.len()..].first_chunk()?) >> 4;
+            Some(each(PastName { order, name: name.to_vec(), flags }))
+        })
+    }
+
+    /// What is known of one name in a directory.
+    pub fn name(&self, directory: &[u8], path: &[u8]) -> Result<Option<NameFlags>, HistoryError> {
+        let key = rows::name_key(&self.seal.path(directory), &self.seal.path(path));
+        let Some(value) = self.get(&key)? else { return Ok(None) };
+        let opened = self.seal.open(&key, &value).ok_or_else(|| self.damaged())?;
+        NameFlags::decode(&opened).map(|(flags, _)| Some(flags)).ok_or_else(|| self.damaged())
+    }
+
+    /// How many files below a directory are gone.
+    pub fn gone_below(&self, directory: &[u8]) -> Result<u64, HistoryError> {
+        let value = self.get(&rows::gone_key(&self.seal.path(directory)))?;
+        Ok(rows::count(value.as_deref()))
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, HistoryError> {
+        let store = read(&self.store);
+        self.guarded(|| Ok(store.keyspace.get(key)?.map(|value| value.to_vec())))
+    }
+
+    /// Hands over rows from a key on. `each` gives nothing for a damaged row, and false when it has enough.
+    fn scan(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        mut each: impl FnMut(&[u8], &[u8]) -> Option<bool>,
+    ) -> Result<(), HistoryError> {
+        let store = read(&self.store);
+        let mut rows = self.guarded(|| Ok(store.keyspace.range(from.to_vec()..)))?;
+        loop {
+            let row = self.guarded(|| rows.next().map(|row| row.into_inner()).transpose())?;
+            let Some((key, value)) = row.filter(|(key, _)| key.starts_with(prefix)) else { return Ok(()) };
+            if !each(&key, &value).ok_or_else(|| self.damaged())? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn damaged(&self) -> HistoryError {
+        HistoryError::Unusable { folder: self.folder.clone(), detail: "a row is damaged".into() }
+    }
+
+    fn guarded<T>(&self, action: impl FnOnce() -> fjall::Result<T>) -> Result<T, HistoryError> {
+        guarded(&self.folder, action)
+    }
+}
+
+impl Store {
+    fn open(folder: &Path) -> Result<Self, HistoryError> {
+        let (database, keyspace, progress) = guarded(folder, || {
+            let database = Database::builder(folder)
+                .cache_size(CACHE_BYTES)
+                .worker_threads(1)
+                .max_cached_files(Some(32))
+                .open()?;
+            let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+            let keyspace = database.keyspace("rows", options)?;
+            let progress = keyspace.get(PROGRESS)?;
+            Ok((database, keyspace, progress))
+        })?;
+        let progress = progress.and_then(|bytes| Progress::decode(&bytes));
+        Ok(Self { database, keyspace, progress })
+    }
+
+    fn open_anew(folder: &Path) -> Result<Self, HistoryError> {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(HistoryError::Unusable { folder: folder.to_owned(), detail: error.to_string() })
+            }
+            Ok(()) | Err(_) => Self::open(folder),
+        }
+    }
+}
+
+/// A damaged database makes fjall return errors or panic.
+fn guarded<T>(folder: &Path, action: impl FnOnce() -> fjall::Result<T>) -> Result<T, HistoryError> {
+    let detail = match catch_unwind(AssertUnwindSafe(action)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(fjall::Error::Locked)) => return Err(HistoryError::InUse),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it is damaged".to_owned(),
+    };
+    Err(HistoryError::Unusable { folder: folder.to_owned(), detail })
+}
