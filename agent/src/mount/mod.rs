@@ -1,8 +1,9 @@
 //! Every version of a backup set as one folder, served from its start to its end.
 //!
 //! [`serve`] mounts and returns when the folder answers; [`Serving::until_unmounted`] stays with it. `versions` decides what is shown and
-//! follows what is new, `record` remembers what is mounted, so that [`unmount`] can clear up after a process that was killed.
+//! follows what is new, `past` indexes what became of files, `record` remembers what is mounted, so that [`unmount`] can clear up after a process that was killed.
 
+mod past;
 mod record;
 mod versions;
 
@@ -13,7 +14,7 @@ use std::{fs, io, thread};
 
 use backstore_platform::machine::Machine;
 use backstore_vfs::host::{self, MountError, MountHandle, MountOptions, Unmounted};
-use backstore_vfs::model::{FolderOptions, Snapshots};
+use backstore_vfs::model::{FolderOptions, Snapshots, Version};
 
 use crate::archive::{Archive, ArchiveError, ArchiveOptions};
 use crate::home::{Home, HomeError};
@@ -121,17 +122,25 @@ fn start(
         let (home, machine) = (home.clone(), Arc::clone(machine));
         move || Archive::open(&home, &machine, &options)
     };
+    let keys = Arc::clone(&archive.keys);
     let mut versions = Versions::new(archive, &summary, Box::new(reopen));
     model.set_versions(versions.first_page()?);
     let handle = Arc::new(host::mount(Arc::clone(&model), &request.point, &request.options)?);
     let point = handle.mount_point().to_owned();
     let answers = fs::read_dir(&point).and_then(|mut names| names.next().transpose());
     answers.map_err(|source| MountProblem::Io { action: "list", path: point.clone(), source })?;
-    let shown = Arc::clone(&handle);
-    let followed = thread::Builder::new().name("versions".into());
-    followed
-        .spawn(move || versions.follow(&|newer| shown.set_versions(newer)))
+    let offer = past::start(home.cache_path(), &keys, summary.info.lineage, &model, &handle)
         .map_err(ArchiveError::Threads)?;
+    let shown = Arc::clone(&handle);
+    let show = move |newer: Vec<Version>, is_all: bool| {
+        if is_all {
+            // Whoever took them may have ended.
+            let _ = offer.send(newer.clone());
+        }
+        shown.set_versions(newer);
+    };
+    let followed = thread::Builder::new().name("versions".into());
+    followed.spawn(move || versions.follow(&show)).map_err(ArchiveError::Threads)?;
     let count = summary.info.snapshots;
     let text = format!(
         "BACKSTORE mounted at {}: {count} {} of set {}; newest {}; say backstore umount {}",

@@ -15,6 +15,9 @@ use crate::archive::{Archive, ArchiveError, LineageSummary};
 /// Opens the archive again, to learn of devices that came to the account.
 type Reopen = Box<dyn Fn() -> Result<Archive, ArchiveError> + Send>;
 
+/// Shows versions; whether those are all there are.
+pub(super) type Show<'a> = dyn Fn(Vec<Version>, bool) + 'a;
+
 /// Versions of a lineage.
 pub(super) struct Versions {
     archive: Archive,
@@ -69,7 +72,7 @@ impl Versions {
     }
 
     /// Shows older versions as they become known and new ones as they come, until the process ends.
-    pub(super) fn follow(mut self, show: &dyn Fn(Vec<Version>)) {
+    pub(super) fn follow(mut self, show: &Show<'_>) {
         let mut seen = 0;
         loop {
             match self.step(&mut seen, show) {
@@ -82,20 +85,20 @@ impl Versions {
         }
     }
 
-    fn step(&mut self, seen: &mut u64, show: &dyn Fn(Vec<Version>)) -> Result<(), ArchiveError> {
+    fn step(&mut self, seen: &mut u64, show: &Show<'_>) -> Result<(), ArchiveError> {
         if self.older.is_some() {
             return self.read_older(show);
         }
         let count = self.archive.source.watch(*seen, WATCH_PATIENCE)?;
         if count != *seen && self.read_newer()? {
-            show(self.shown.clone());
+            show(self.shown.clone(), true);
         }
         *seen = count;
         Ok(())
     }
 
     /// Reads older versions, and shows them each time there are twice as many: naming them all takes time too.
-    fn read_older(&mut self, show: &dyn Fn(Vec<Version>)) -> Result<(), ArchiveError> {
+    fn read_older(&mut self, show: &Show<'_>) -> Result<(), ArchiveError> {
         let enough = 2 * self.shown.len();
         while let Some(before) = self.older
             && self.shown.len() < enough
@@ -104,7 +107,7 @@ impl Versions {
             self.shown.extend(page.versions);
             self.older = page.next.filter(|_| self.shown.len() < VERSIONS_MAX);
         }
-        show(self.shown.clone());
+        show(self.shown.clone(), self.older.is_none());
         Ok(())
     }
 

@@ -56,6 +56,25 @@ fn systems_are_told_apart_in_their_places_only() {
     }
 }
 
+/// Names of tests in brackets behind what they hold: [`one`, `another`].
+#[test]
+fn every_clause_of_the_semantics_names_a_test() {
+    let text = include_str!("../../../vfs/SEMANTICS.md");
+    let brackets = text.split('[').skip(1).filter_map(|rest| rest.split_once(']'));
+    let named: Vec<_> = brackets
+        .filter(|(inside, after)| inside.starts_with('`') && !after.starts_with('('))
+        .flat_map(|(inside, _)| inside.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(named.len() > 60, "{named:?}");
+    let all = sources();
+    let is_test = |name: &str| {
+        let head = format!("fn {name}(");
+        all.iter().any(|source| source.text.contains(&head))
+    };
+    let missing: Vec<_> = named.into_iter().filter(|name| !is_test(name)).collect();
+    assert!(missing.is_empty(), "SEMANTICS.md names tests that are not there: {missing:?}");
+}
+
 /// What stands in the parentheses of every `cfg`, `cfg!` and `cfg_attr`.
 fn conditions(text: &str) -> impl Iterator<Item = &str> {
     ["cfg(", "cfg!(", "cfg_attr("].into_iter().flat_map(move |start| {

@@ -93,6 +93,47 @@ fn a_mount_shows_every_version_and_new_ones_come_by_themselves() {
 }
 
 #[test]
+fn a_mount_shows_what_became_of_files() {
+    let test = "a_mount_shows_what_became_of_files";
+    let Some((world, computer, point)) = backed_up(test) else { return };
+    let data = world.path("data");
+    let shown = |view: &str| point.join(view).join(data.strip_prefix("/").unwrap());
+    for content in ["one", "two"] {
+        fs::write(data.join("report.txt"), content).unwrap();
+        fs::write(data.join("gone"), content).unwrap();
+        computer.backup();
+    }
+    fs::remove_file(data.join("gone")).unwrap();
+    computer.backup();
+    mount(&computer, &point);
+    until("the history", || shown("deleted").join("gone").exists());
+    assert_eq!(fs::read(shown("deleted").join("gone")).unwrap(), b"two");
+    let reports = || {
+        let mut all: Vec<_> = files_below(&shown("history").join("report.txt"));
+        all.sort();
+        all.iter().map(|file| fs::read_to_string(file).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(reports(), ["one", "two"]);
+    let versions_of_folder = shown("latest").join(".versions");
+    assert!(versions_of_folder.join("report.txt").is_dir() && versions_of_folder.join("gone").is_dir());
+    // Whoever walks the folder sees versions only.
+    let walked = Command::new("find").arg(&point).args(["-name", "report.txt"]).output().unwrap();
+    assert_eq!(String::from_utf8(walked.stdout).unwrap().lines().count(), 2 + 1);
+    // What comes while it is mounted is there too.
+    fs::write(data.join("report.txt"), "three").unwrap();
+    fs::write(data.join("gone"), "back").unwrap();
+    computer.backup();
+    until("the newest report", || reports() == ["one", "two", "three"]);
+    until("the file that is back", || !shown("deleted").join("gone").exists());
+    computer.run([Path::new("umount"), &point]).says(0, &["unmounted"]);
+    // The index is kept, and made anew if somebody deletes it.
+    mount(&computer, &point);
+    until("the history", || point.join("history").exists());
+    assert_eq!(reports(), ["one", "two", "three"]);
+    computer.run([Path::new("umount"), &point]).says(0, &["unmounted"]);
+}
+
+#[test]
 fn who_uses_a_mount_is_named() {
     let Some((world, computer, point)) = backed_up("who_uses_a_mount_is_named") else { return };
     fs::create_dir(&point).unwrap();

@@ -7,7 +7,7 @@
 //! | `n` directory 16 ‖ path 16 | a name that was ever in a directory: sealed flags ‖ name |
 //! | `d` directory 16 | how many files below it are gone: u64 |
 //!
-//! Paths are keyed hashes ([`RowSeal::path`]), numbers big-endian.
+//! Paths are keyed hashes ([`PathHash`]), numbers big-endian.
 
 use std::sync::Arc;
 

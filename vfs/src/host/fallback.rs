@@ -41,6 +41,11 @@ impl MountHandle {
         match *self {}
     }
 
+    /// Tells the system that made-up directories list something else.
+    pub fn made_up_changed(&self) {
+        match *self {}
+    }
+
     /// Takes the folder away.
     pub fn unmount(&self) -> Result<Unmounted, MountError> {
         match *self {}

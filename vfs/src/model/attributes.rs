@@ -83,9 +83,9 @@ impl Attributes {
     }
 
     /// Those of a link that is in no archive.
-    pub(super) const fn made_up_link(ino: Ino, owner: Owner, time: Time, target: &str) -> Self {
+    pub(super) const fn made_up_link(ino: Ino, owner: Owner, time: Time, size: u64) -> Self {
         let directory = Self::made_up_directory(ino, owner, time);
-        Self { kind: FileKind::Symlink, mode: 0o777, size: target.len() as u64, ..directory }
+        Self { kind: FileKind::Symlink, mode: 0o777, size, ..directory }
     }
 
     /// Those of a file that is in no archive.

@@ -57,7 +57,7 @@ impl Directory {
         let mut cursor = Cursor::seek(reader.nodes(wait), self.version.version.root, &key)?;
         let Some(entry) = cursor.next_entry()?.filter(|_| cursor.key() == key) else { return Ok(None) };
         let (leaf, index) = cursor.place();
-        Ok(Some(Found { key, entry, place: Place { leaf: Arc::new(leaf), index: index as u16 } }))
+        Ok(Some(Found { key, entry, place: Place::Leaf(Arc::new(leaf), index as u16) }))
     }
 
     /// The path that keys of its children are made of.
@@ -77,14 +77,24 @@ impl Directory {
 
     /// The path of the directory above; of a version's own directory and what is right below it, empty.
     pub(super) fn parent_path(&self) -> &[u8] {
-        match self.path.iter().rposition(|byte| *byte == 0) {
-            Some(end) if &self.path[..end] != UNIX_ROOT => &self.path[..end],
-            Some(_) | None => &[],
-        }
+        above(&self.path)
     }
 }
 
-const UNIX_ROOT: &[u8] = b"/";
+/// The path of the directory above another; of what is right below a version's own directory, empty.
+pub(super) fn above(path: &[u8]) -> &[u8] {
+    match path.iter().rposition(|byte| *byte == 0) {
+        Some(end) if &path[..end] != UNIX_ROOT => &path[..end],
+        Some(_) | None => &[],
+    }
+}
+
+/// The names on the way to a directory from its version's.
+pub(super) fn names_of(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == 0).filter(|name| !name.is_empty() && *name != UNIX_ROOT)
+}
+
+pub(super) const UNIX_ROOT: &[u8] = b"/";
 
 /// The key of `name`, if a file can be called so there.
 fn child_of(parent: &[u8], name: &[u8]) -> Option<Vec<u8>> {
@@ -149,7 +159,7 @@ impl Entries {
             if *self.leaf != leaf {
                 self.leaf = Arc::new(leaf);
             }
-            let place = Place { leaf: Arc::clone(&self.leaf), index: index as u16 };
+            let place = Place::Leaf(Arc::clone(&self.leaf), index as u16);
             return Ok(Some(Found { key: self.cursor.key().to_vec(), entry, place }));
         }
     }

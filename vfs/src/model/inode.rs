@@ -35,10 +35,11 @@ const NUMBER_BITS: u32 = 62;
 
 /// Where an entry is found again.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
-    /// Shared by all that were found in the same leaf.
-    pub(super) leaf: Arc<ObjectId>,
-    pub(super) index: u16,
+pub(super) enum Place {
+    /// In a leaf, which is shared by all that were found in it.
+    Leaf(Arc<ObjectId>, u16),
+    /// By its key: nobody has looked at the version's tree yet.
+    Key(Arc<Vec<u8>>),
 }
 
 /// What an inode stands for.
@@ -53,7 +54,7 @@ pub(super) enum Node {
     /// A made-up directory.
     View(View),
     /// A made-up link.
-    Link { target: Arc<str>, time: Time },
+    Link { target: Bytes, time: Time },
     /// A made-up file.
     Text { bytes: Bytes, time: Time },
 }
@@ -94,19 +95,19 @@ impl Identity {
         Self { number: number_of(number), check: number_of(rest), is_directory }
     }
 
-    /// That of a made-up link.
-    pub(super) fn link(view: View, name: &[u8], target: &str) -> Self {
-        Self::of(b'l', false, &[view.path().as_bytes(), name, target.as_bytes()])
+    /// That of a made-up link; `place` is what it is in.
+    pub(super) fn link(place: &[u8], name: &[u8], target: &[u8]) -> Self {
+        Self::of(b'l', false, &[place, name, target])
     }
 
     /// That of a made-up directory other than the folder.
-    pub(super) fn view(view: View) -> Self {
-        Self::of(b'v', true, &[view.path().as_bytes()])
+    pub(super) fn view(view: &View) -> Self {
+        Self::of(b'v', true, &[&view.path()])
     }
 
     /// That of a made-up file. With another content it is another file.
-    pub(super) fn text(view: View, name: &[u8], bytes: &[u8]) -> Self {
-        Self::of(b't', false, &[view.path().as_bytes(), name, bytes])
+    pub(super) fn text(view: &View, name: &[u8], bytes: &[u8]) -> Self {
+        Self::of(b't', false, &[&view.path(), name, bytes])
     }
 
     /// That of a directory of a version; the path of the version's own directory is empty.
@@ -373,13 +374,15 @@ mod tests {
         let identity = Identity::of(b'x', false, &[]);
         let at = |sequence: u64| Node::File {
             version: named(sequence),
-            place: Place { leaf: Arc::new(ObjectId::ZERO), index: sequence as u16 },
+            place: Place::Leaf(Arc::new(ObjectId::ZERO), sequence as u16),
         };
         for sequence in [2, 5, 3] {
             inodes.remember(&identity, at(sequence));
         }
-        let Some(Node::File { place, .. }) = inodes.get(identity.ino()) else { panic!("a file") };
-        assert_eq!(place.index, 5);
+        let Some(Node::File { place: Place::Leaf(_, index), .. }) = inodes.get(identity.ino()) else {
+            panic!("a file")
+        };
+        assert_eq!(index, 5);
     }
 
     #[test]

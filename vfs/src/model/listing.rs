@@ -10,7 +10,7 @@ use std::sync::Mutex;
 
 use super::directory::{Directory, Entries, Found, name_of};
 use super::inode::{Identity, Ino};
-use super::version::VersionList;
+use super::past::Past;
 use super::views::{Line, View};
 use super::{Attributes, Lookup, Problem, Snapshots, Validity};
 use crate::objects::Wait;
@@ -47,7 +47,7 @@ impl Snapshots {
         }
         let view = self.view(ino)?;
         let directory = if view.is_some() { None } else { Some(self.directory(ino)?) };
-        let parent = directory.as_ref().map_or_else(|| parent_of_view(view), parent_of);
+        let parent = directory.as_ref().map_or_else(|| parent_of_view(view.as_ref()), parent_of);
         for (name, number, ino) in [(&b"."[..], 0, ino), (b"..", 1, parent)] {
             let attributes = Attributes::made_up_directory(ino, self.options.owner, self.time());
             let line = Listed { name, cookie: number + 1, attributes, validity: Validity::Briefly };
@@ -57,10 +57,7 @@ impl Snapshots {
         }
         match (view, directory) {
             (None, None) => Err(Problem::NotADirectory),
-            (Some(view), _) => {
-                self.list_view(view, &self.current(), cookie, add);
-                Ok(())
-            }
+            (Some(view), _) => self.list_view(&view, cookie, wait, add),
             (None, Some(directory)) => {
                 let result = self.list_directory(&directory, ino, cookie.max(FIRST), wait, add);
                 if cookie <= FIRST && result.is_ok() {
@@ -71,14 +68,30 @@ impl Snapshots {
         }
     }
 
-    fn list_view(&self, view: View, list: &VersionList, cookie: u64, add: &mut AddLine<'_>) {
-        let cookie_of = |line: &Line<'_>| FIRST + 1 + line.order;
-        for line in view.lines(list).filter(|line| cookie_of(line) > cookie) {
-            let (name, cookie) = (line.name.as_bytes(), cookie_of(&line));
-            let Lookup { attributes, validity } = self.remember_item(view, name, &line.item);
-            if !add(&Listed { name, cookie, attributes, validity }) {
+    fn list_view(&self, view: &View, cookie: u64, wait: Wait, add: &mut AddLine<'_>) -> Result<(), Problem> {
+        let (list, history) = (self.current(), self.history());
+        let from = cookie.saturating_sub(FIRST);
+        let mut each = |line: Line<'_>| {
+            let cookie = FIRST + 1 + line.order;
+            let Lookup { attributes, validity } = self.remember_item(view, &line.name, &line.item);
+            let fits = add(&Listed { name: &line.name, cookie, attributes, validity });
+            if !fits {
                 self.forget(attributes.ino, 1);
-                break;
+            }
+            fits
+        };
+        match (view, history, wait) {
+            (View::History(_) | View::Deleted(_), Some(_), Wait::Not) => Err(Problem::NotInMemory),
+            (View::History(path), Some(history), _) => {
+                Past { history: &history, list: &list }.list_versions(path, from, &mut each)
+            }
+            (View::Deleted(path), Some(history), _) => {
+                Past { history: &history, list: &list }.list_deleted(path, from, &mut each)
+            }
+            (_, _, _) => {
+                let mut lines = view.lines(&self.around(&list)).filter(|line| line.order >= from);
+                lines.try_for_each(|line| each(line).then_some(()));
+                Ok(())
             }
         }
     }
@@ -132,10 +145,10 @@ impl Snapshots {
 }
 
 /// The number of the directory above a made-up one.
-fn parent_of_view(view: Option<View>) -> Ino {
+fn parent_of_view(view: Option<&View>) -> Ino {
     match view.map(View::parent) {
         None | Some(View::Folder) => Ino::ROOT,
-        Some(parent) => Identity::view(parent).ino(),
+        Some(parent) => Identity::view(&parent).ino(),
     }
 }
 

@@ -11,6 +11,7 @@ mod file;
 mod inode;
 mod listing;
 mod neighbours;
+mod past;
 mod problem;
 mod regions;
 #[cfg(test)]
@@ -24,7 +25,7 @@ use std::io;
 use std::sync::{Arc, Mutex, RwLock};
 
 use backstore_protocol::entry::{Content, Entry, Kind, Time, Xattr};
-use backstore_protocol::tree::Items;
+use backstore_protocol::tree::{Items, lookup};
 use bytes::Bytes;
 
 pub use attributes::{Attributes, FileKind, Owner};
@@ -35,6 +36,7 @@ pub use problem::Problem;
 pub use version::{LISTED_MAX, Version};
 
 use crate::content::ContentReader;
+use crate::history::History;
 use crate::objects::{ObjectReader, Wait};
 use crate::sync::{lock, read, write};
 use ahead::Ahead;
@@ -43,9 +45,10 @@ use file::{Files, ReadFile};
 use inode::{Identity, Inodes, Node, Place};
 use listing::Listings;
 use neighbours::Neighbours;
+use past::Past;
 use regions::Regions;
-use version::VersionList;
-use views::{Item, View};
+use version::{NamedVersion, VersionList};
+use views::{Around, Item, View};
 
 /// All versions of a backup set as one folder.
 pub struct Snapshots {
@@ -59,6 +62,7 @@ pub struct Snapshots {
     neighbours: Neighbours,
     regions: Regions,
     taker: TakerSlot,
+    history: RwLock<Option<Arc<History>>>,
 }
 
 /// How a folder is shown.
@@ -158,6 +162,7 @@ impl Snapshots {
             files: Files::new(),
             listings: Listings::default(),
             ahead: Ahead::default(),
+            history: RwLock::default(),
         })
     }
 
@@ -165,9 +170,19 @@ impl Snapshots {
     pub fn set_versions(&self, versions: Vec<Version>) -> Changed {
         let newer = Arc::new(VersionList::new(versions, self.options.utc));
         let old = std::mem::replace(&mut *write(&self.versions), Arc::clone(&newer));
+        Changed { names: old.names_changed_in(&newer), directories: self.made_up_directories() }
+    }
+
+    /// Shows what became of files from now on, as far as `history` knows.
+    pub fn set_history(&self, history: Arc<History>) {
+        *write(&self.history) = Some(history);
+    }
+
+    /// Made-up directories that the system knows: what they list has changed when the history knows more.
+    pub fn made_up_directories(&self) -> Vec<Ino> {
         let mut directories = self.inodes.views();
         directories.push(Ino::ROOT);
-        Changed { names: old.names_changed_in(&newer), directories }
+        directories
     }
 
     /// The names of all versions, newest first.
@@ -178,11 +193,13 @@ impl Snapshots {
     /// The entry `name` of a directory. Counts one reference to its inode.
     pub fn lookup(&self, parent: Ino, name: &[u8], wait: Wait) -> Result<Lookup, Problem> {
         if let Some(view) = self.view(parent)? {
-            let item = view.find(&self.current(), name, (self.options.now)()).ok_or(Problem::NotFoundYet)?;
-            return Ok(self.remember_item(view, name, &item));
+            let item = self.find_in_view(&view, name, wait)?.ok_or(Problem::NotFoundYet)?;
+            return Ok(self.remember_item(&view, name, &item));
         }
         let directory = self.directory(parent)?;
-        let found = directory.find(&self.reader, name, wait)?.ok_or(Problem::NotFound)?;
+        let Some(found) = directory.find(&self.reader, name, wait)? else {
+            return self.link_to_past(&directory, name);
+        };
         Ok(Lookup { attributes: self.remember(&directory, &found), validity: Validity::UntilChanged })
     }
 
@@ -195,10 +212,10 @@ impl Snapshots {
         Ok(match self.node(ino)? {
             Node::Version(version) => Attributes::made_up_directory(ino, owner, version.version.time()),
             Node::View(_) => Attributes::made_up_directory(ino, owner, self.time()),
-            Node::Link { target, time } => Attributes::made_up_link(ino, owner, time, &target),
+            Node::Link { target, time } => Attributes::made_up_link(ino, owner, time, target.len() as u64),
             Node::Text { bytes, time } => Attributes::made_up_file(ino, owner, time, bytes.len() as u64),
             Node::Directory { version, place, .. } | Node::File { version, place } => {
-                let (_, entry) = self.entry(&place, wait)?;
+                let (_, entry) = self.entry(&version, &place, wait)?;
                 Attributes::of_entry(ino, &entry, owner, version.version.time())
             }
         })
@@ -242,9 +259,9 @@ impl Snapshots {
     /// Where a symbolic link leads.
     pub fn read_link(&self, ino: Ino, wait: Wait) -> Result<Vec<u8>, Problem> {
         match self.node(ino)? {
-            Node::Link { target, .. } => Ok(target.as_bytes().to_vec()),
-            Node::File { place, .. } => {
-                let (_, entry) = self.entry(&place, wait)?;
+            Node::Link { target, .. } => Ok(target.to_vec()),
+            Node::File { version, place } => {
+                let (_, entry) = self.entry(&version, &place, wait)?;
                 let Content::Inline(target) = entry.content else { return Err(Problem::Invalid) };
                 if entry.kind == Kind::Symlink { Ok(target.into_vec()) } else { Err(Problem::Invalid) }
             }
@@ -332,16 +349,22 @@ impl Snapshots {
             Node::Version(_) | Node::View(_) | Node::Directory { .. } => return Err(Problem::IsADirectory),
             Node::Link { .. } => return Err(Problem::Invalid),
         };
-        let (key, entry) = self.entry(&place, wait)?;
+        let (key, entry) = self.entry(&version, &place, wait)?;
         self.neighbours.read(&version, &key, &entry);
         let file = self.files.add(ReadFile::new(ino, ContentReader::new(&self.reader, &entry)));
         Ok(Opened::Archived(file))
     }
 
     /// Reads an entry again, and its key.
-    fn entry(&self, place: &Place, wait: Wait) -> Result<(Vec<u8>, Entry), Problem> {
-        let leaf = self.reader.tree_node(&place.leaf, wait)?;
-        let mut items = Items::at(leaf, usize::from(place.index))?;
+    fn entry(&self, version: &NamedVersion, place: &Place, wait: Wait) -> Result<(Vec<u8>, Entry), Problem> {
+        let (leaf, index) = match place {
+            Place::Leaf(leaf, index) => (self.reader.tree_node(leaf, wait)?, usize::from(*index)),
+            Place::Key(key) => {
+                let found = lookup(self.reader.nodes(wait), version.version.root, key)?;
+                return Ok((key.to_vec(), found.ok_or(Problem::NotFound)?));
+            }
+        };
+        let mut items = Items::at(leaf, index)?;
         let entry = items.read_entry()?.ok_or(Problem::NotFound)?;
         Ok((items.key().to_vec(), entry))
     }
@@ -352,8 +375,8 @@ impl Snapshots {
         }
         match self.node(ino)? {
             Node::Version(_) | Node::View(_) | Node::Link { .. } | Node::Text { .. } => Ok(Vec::new()),
-            Node::Directory { place, .. } | Node::File { place, .. } => {
-                Ok(self.entry(&place, wait)?.1.xattrs)
+            Node::Directory { version, place, .. } | Node::File { version, place } => {
+                Ok(self.entry(&version, &place, wait)?.1.xattrs)
             }
         }
     }
@@ -375,8 +398,31 @@ impl Snapshots {
         Ok(if let Node::View(view) = self.node(ino)? { Some(view) } else { None })
     }
 
+    fn history(&self) -> Option<Arc<History>> {
+        read(&self.history).clone()
+    }
+
+    fn around<'a>(&self, list: &'a VersionList) -> Around<'a> {
+        Around { list, has_history: self.history().is_some(), now: (self.options.now)() }
+    }
+
+    /// What a name in a made-up directory stands for.
+    fn find_in_view(&self, view: &View, name: &[u8], wait: Wait) -> Result<Option<Item>, Problem> {
+        let (list, history) = (self.current(), self.history());
+        match (view, history, wait) {
+            (View::History(_) | View::Deleted(_), Some(_), Wait::Not) => Err(Problem::NotInMemory),
+            (View::History(path), Some(history), _) => {
+                Past { history: &history, list: &list }.find_version(path, name)
+            }
+            (View::Deleted(path), Some(history), _) => {
+                Past { history: &history, list: &list }.find_deleted(path, name)
+            }
+            (_, _, _) => Ok(view.find(&self.around(&list), name)),
+        }
+    }
+
     /// Gives what was found in a made-up directory its inode.
-    fn remember_item(&self, view: View, name: &[u8], item: &Item) -> Lookup {
+    fn remember_item(&self, view: &View, name: &[u8], item: &Item) -> Lookup {
         let owner = self.options.owner;
         match item {
             Item::Version(version) => {
@@ -386,23 +432,30 @@ impl Snapshots {
                 Lookup { attributes, validity: Validity::UntilChanged }
             }
             Item::View(view) => {
-                let ino = self.inodes.remember(&Identity::view(*view), Node::View(*view));
+                let ino = self.inodes.remember(&Identity::view(view), Node::View(view.clone()));
                 let attributes = Attributes::made_up_directory(ino, owner, self.time());
                 Lookup { attributes, validity: Validity::Briefly }
             }
             Item::Link(target, version) => {
                 let time = version.as_ref().map_or_else(|| self.time(), |named| named.version.time());
-                let node = Node::Link { target: target.as_str().into(), time };
-                let ino = self.inodes.remember(&Identity::link(view, name, target), node);
-                let attributes = Attributes::made_up_link(ino, owner, time, target);
+                let node = Node::Link { target: target.clone().into(), time };
+                let ino = self.inodes.remember(&Identity::link(&view.path(), name, target), node);
+                let attributes = Attributes::made_up_link(ino, owner, time, target.len() as u64);
                 Lookup { attributes, validity: Validity::Briefly }
             }
             Item::Text(text) => {
-                let bytes = text.bytes(&self.current(), &self.options);
+                let bytes = text.bytes(&self.current(), &self.options, self.history().as_deref());
                 let (identity, size) = (Identity::text(view, name, &bytes), bytes.len() as u64);
                 let time = self.time();
                 let ino = self.inodes.remember(&identity, Node::Text { bytes, time });
                 let attributes = Attributes::made_up_file(ino, owner, time, size);
+                Lookup { attributes, validity: Validity::Briefly }
+            }
+            Item::Archived(version, key, entry) => {
+                let identity = Identity::file(version, key, entry);
+                let place = Place::Key(Arc::clone(key));
+                let ino = self.inodes.remember(&identity, Node::File { version: Arc::clone(version), place });
+                let attributes = Attributes::of_entry(ino, entry, owner, version.version.time());
                 Lookup { attributes, validity: Validity::Briefly }
             }
         }

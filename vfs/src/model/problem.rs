@@ -1,7 +1,10 @@
 //! Why an operation of the filesystem fails.
 
+use std::sync::Arc;
+
 use backstore_protocol::codec::Malformed;
 
+use crate::history::HistoryError;
 use crate::objects::ReadError;
 
 /// Why an operation failed. A host translates it into what its system knows, in one place.
@@ -34,6 +37,9 @@ pub enum Problem {
     /// What the archive holds cannot be read.
     #[error("input or output error")]
     Unreadable(#[source] ReadError),
+    /// What became of files cannot be told.
+    #[error("input or output error")]
+    NoHistory(#[source] Arc<HistoryError>),
     /// It has to be fetched first, and the caller did not want to wait. It is being fetched now.
     #[error("not in memory yet")]
     NotInMemory,
@@ -48,5 +54,11 @@ impl From<ReadError> for Problem {
 impl From<Malformed> for Problem {
     fn from(error: Malformed) -> Self {
         Self::Unreadable(error.into())
+    }
+}
+
+impl From<HistoryError> for Problem {
+    fn from(error: HistoryError) -> Self {
+        Self::NoHistory(Arc::new(error))
     }
 }

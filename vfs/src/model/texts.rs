@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::FolderOptions;
 use super::version::{NamedVersion, VersionList};
+use crate::history::History;
 
 /// A made-up file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,6 @@ pub(super) enum Text {
 /// Texts that were made for a list of versions.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
-    status: OnceLock<Bytes>,
     versions: OnceLock<Bytes>,
 }
 
@@ -34,11 +34,16 @@ const FORMAT: u32 = 1;
 
 impl Text {
     /// What is in it.
-    pub(super) fn bytes(self, list: &VersionList, options: &FolderOptions) -> Bytes {
+    pub(super) fn bytes(
+        self,
+        list: &VersionList,
+        options: &FolderOptions,
+        history: Option<&History>,
+    ) -> Bytes {
         let texts = list.texts();
         match self {
             Self::Readme => Bytes::from_static(README.as_bytes()),
-            Self::Status => texts.status.get_or_init(|| lines(&status(list, options))).clone(),
+            Self::Status => lines(&status(list, options, history)),
             Self::Versions => texts.versions.get_or_init(|| lines(&versions(list))).clone(),
             Self::Nothing => Bytes::new(),
         }
@@ -49,7 +54,7 @@ fn lines(value: &Value) -> Bytes {
     Bytes::from(format!("{value:#}\n"))
 }
 
-fn status(list: &VersionList, options: &FolderOptions) -> Value {
+fn status(list: &VersionList, options: &FolderOptions, history: Option<&History>) -> Value {
     let newest = |named: Option<&Arc<NamedVersion>>| named.map(|named| version(named));
     let complete = list.newest_first.iter().find(|named| !named.version.is_partial);
     json!({
@@ -61,6 +66,7 @@ fn status(list: &VersionList, options: &FolderOptions) -> Value {
         "versions": list.newest_first.len(),
         "newest": newest(list.newest_first.first()),
         "newest_complete": newest(complete),
+        "history_up_to_sequence": history.and_then(History::indexed_to),
     })
 }
 
@@ -96,6 +102,8 @@ copied and never changed.
   2026-11-22_14-30-05/   everything as it was then, under its full path
   latest                 the newest complete version
   by-time/               all versions by year, month and day; only the newest are listed above
+  history/               every version of a file, as history/home/you/report.odt/
+  deleted/               the last version of each file that is gone
 
 To get something back, copy it: in a file manager by drag and drop, in a terminal by
 
@@ -106,6 +114,9 @@ and ACLs only in a mount made with --xattrs. `backstore restore` keeps everythin
 
 Names that are not listed work as well, for the newest version at or before that moment:
 2026-11-22, 2026-11, 2026-11-22T14:30:05Z, @1795000000, yesterday, 3d, 2w.
+
+In every folder of a version, .versions and .deleted (not listed either) lead to the history of that
+folder and to what was deleted from it.
 
 More for programs is in .backstore: ids/, gmt/, status.json, versions.json.
 ";

@@ -152,6 +152,13 @@ impl VersionList {
         &self.texts
     }
 
+    /// The oldest complete version of those with these sequences, the second one excluded.
+    pub(super) fn oldest_within(&self, from: u64, to: u64) -> Option<&Arc<NamedVersion>> {
+        let end = self.newest_first.partition_point(|named| named.version.sequence >= from);
+        let within = self.newest_first[..end].iter().rev().take_while(|named| named.version.sequence < to);
+        within.into_iter().find(|named| !named.version.is_partial)
+    }
+
     /// The time zone of the newest version.
     pub(super) fn zone(&self) -> Tz {
         self.newest_first.first().and_then(|newest| newest.version.zone.parse().ok()).unwrap_or(Tz::UTC)

@@ -1,19 +1,21 @@
 //! Directories that are in no archive: the folder of versions, and what is below its unlisted `.backstore`. SEMANTICS.md section 1.
 //!
 //! Only the versions' own directories are real. Everything else is a symbolic link to one of them or to a directory here, so whoever
-//! walks the folder meets each version once.
+//! walks the folder meets each version once. What became of files is in `past`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use backstore_protocol::entry::Entry;
 use chrono::DateTime;
 
+use super::directory::{above, names_of};
 use super::texts::Text;
 use super::version::{Day, LATEST, NamedVersion, VersionList};
 use crate::moment::{Moment, is_version_name};
 
 /// A made-up directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum View {
     /// The folder itself.
     Folder,
@@ -25,6 +27,10 @@ pub(super) enum View {
     Ids,
     /// `.backstore/gmt`: links as Samba looks for them.
     Gmt,
+    /// `.backstore/history` and what is below it, by the path that keys are made of; of the directory itself, empty.
+    History(Arc<[u8]>),
+    /// `.backstore/deleted` and what is below it, likewise.
+    Deleted(Arc<[u8]>),
 }
 
 /// A level of `by-time`.
@@ -36,30 +42,43 @@ pub(super) enum Period {
     Day(Day),
 }
 
+/// What views are made from.
+pub(super) struct Around<'a> {
+    pub(super) list: &'a VersionList,
+    /// There is an index of what became of files.
+    pub(super) has_history: bool,
+    /// Milliseconds since 1970.
+    pub(super) now: i64,
+}
+
 /// What a name in a made-up directory stands for.
 #[derive(Debug, Clone)]
 pub(super) enum Item {
     Version(Arc<NamedVersion>),
     View(View),
     /// A link and, if it leads to a version, that.
-    Link(String, Option<Arc<NamedVersion>>),
+    Link(Vec<u8>, Option<Arc<NamedVersion>>),
     Text(Text),
+    /// A file of a version, perhaps under another name: its key and what it is.
+    Archived(Arc<NamedVersion>, Arc<Vec<u8>>, Box<Entry>),
 }
 
 /// A line of a made-up directory.
 pub(super) struct Line<'a> {
     /// Where it comes in the listing; the same whatever versions come or go.
     pub(super) order: u64,
-    pub(super) name: Cow<'a, str>,
+    pub(super) name: Cow<'a, [u8]>,
     pub(super) item: Item,
 }
 
 type Lines<'a> = Box<dyn Iterator<Item = Line<'a>> + 'a>;
 
-const HUB: &str = ".backstore";
+pub(super) const HUB: &str = ".backstore";
 const BY_TIME: &str = "by-time";
 const IDS: &str = "ids";
 const GMT: &str = "gmt";
+pub(super) const HISTORY: &str = "history";
+pub(super) const DELETED: &str = "deleted";
 const README: &str = "README.txt";
 /// Names that ask indexers to stay away. They are found and not listed.
 const KEEP_OUT: [&str; 2] = [".metadata_never_index", ".trackerignore"];
@@ -70,47 +89,63 @@ const SEQUENCE_MAX: u64 = 1 << 60;
 
 impl View {
     /// Where it is, from the folder on.
-    pub(super) fn path(self) -> String {
+    pub(super) fn path(&self) -> Vec<u8> {
+        self.names().join(&b'/')
+    }
+
+    fn names(&self) -> Vec<Vec<u8>> {
+        let below = |name: String| {
+            let mut names = self.parent().names();
+            names.push(name.into_bytes());
+            names
+        };
+        let past = |first: &str, path: &[u8]| {
+            let first = [HUB, first].map(|name| name.as_bytes().to_vec());
+            first.into_iter().chain(names_of(path).map(<[u8]>::to_vec)).collect()
+        };
         match self {
-            Self::Folder => String::new(),
-            Self::Hub => HUB.to_owned(),
-            Self::Ids => format!("{HUB}/{IDS}"),
-            Self::Gmt => format!("{HUB}/{GMT}"),
-            Self::ByTime(Period::Always) => format!("{HUB}/{BY_TIME}"),
-            Self::ByTime(Period::Year(year)) => format!("{HUB}/{BY_TIME}/{year:04}"),
-            Self::ByTime(Period::Month(year, month)) => {
-                format!("{HUB}/{BY_TIME}/{year:04}/{year:04}-{month:02}")
-            }
-            Self::ByTime(Period::Day(day)) => {
-                format!("{}/{day}", Self::ByTime(Period::Month(day.year, day.month)).path())
-            }
+            Self::Folder => Vec::new(),
+            Self::Hub => below(HUB.to_owned()),
+            Self::Ids => below(IDS.to_owned()),
+            Self::Gmt => below(GMT.to_owned()),
+            Self::ByTime(Period::Always) => below(BY_TIME.to_owned()),
+            Self::ByTime(Period::Year(year)) => below(format!("{year:04}")),
+            Self::ByTime(Period::Month(year, month)) => below(format!("{year:04}-{month:02}")),
+            Self::ByTime(Period::Day(day)) => below(day.to_string()),
+            Self::History(path) => past(HISTORY, path),
+            Self::Deleted(path) => past(DELETED, path),
         }
     }
 
     /// The directory above.
-    pub(super) const fn parent(self) -> Self {
+    pub(super) fn parent(&self) -> Self {
         match self {
             Self::Folder | Self::Hub => Self::Folder,
             Self::Ids | Self::Gmt | Self::ByTime(Period::Always) => Self::Hub,
             Self::ByTime(Period::Year(_)) => Self::ByTime(Period::Always),
-            Self::ByTime(Period::Month(year, _)) => Self::ByTime(Period::Year(year)),
+            Self::ByTime(Period::Month(year, _)) => Self::ByTime(Period::Year(*year)),
             Self::ByTime(Period::Day(day)) => Self::ByTime(Period::Month(day.year, day.month)),
+            Self::History(path) | Self::Deleted(path) if path.is_empty() => Self::Hub,
+            Self::History(path) => Self::History(above(path).into()),
+            Self::Deleted(path) => Self::Deleted(above(path).into()),
         }
     }
 
-    /// What `name` stands for. `now` is in milliseconds since 1970.
-    pub(super) fn find(self, list: &VersionList, name: &[u8], now: i64) -> Option<Item> {
-        let name = std::str::from_utf8(name).ok()?;
+    /// What `name` stands for.
+    pub(super) fn find(&self, around: &Around<'_>, name: &[u8]) -> Option<Item> {
+        let text = std::str::from_utf8(name).ok()?;
         match self {
-            Self::Folder => self.find_in_folder(list, name, now),
-            Self::Hub => fixed_in_hub().find(|(own, _)| *own == name).map(|(_, item)| item),
-            Self::ByTime(_) => self.lines(list).find(|line| line.name == name).map(|line| line.item),
+            Self::Folder => self.find_in_folder(around, text),
+            Self::Hub => fixed_in_hub(around).find(|(own, _)| *own == text).map(|(_, item)| item),
+            Self::ByTime(_) => self.lines(around).find(|line| *line.name == *name).map(|line| line.item),
             // Beginnings of ids and all kinds of times are found there as well.
-            Self::Ids | Self::Gmt => self.link_at(list, name, now),
+            Self::Ids | Self::Gmt => self.link_at(around, text),
+            Self::History(_) | Self::Deleted(_) => None,
         }
     }
 
-    fn find_in_folder(self, list: &VersionList, name: &str, now: i64) -> Option<Item> {
+    fn find_in_folder(&self, around: &Around<'_>, name: &str) -> Option<Item> {
+        let list = around.list;
         if let Some(version) = list.find(name.as_bytes()) {
             return Some(Item::Version(Arc::clone(version)));
         }
@@ -123,51 +158,57 @@ impl View {
         if KEEP_OUT.contains(&name) {
             return Some(Item::Text(Text::Nothing));
         }
-        let fixed = fixed_in_folder().find(|(own, _)| *own == name).map(|(_, item)| item);
-        fixed.or_else(|| self.link_at(list, name, now))
+        let fixed = fixed_in_folder(around).find(|(own, _)| *own == name).map(|(_, item)| item);
+        fixed.or_else(|| self.link_at(around, name))
     }
 
     /// A link to the newest version that a time or the beginning of an id means.
-    fn link_at(self, list: &VersionList, name: &str, now: i64) -> Option<Item> {
+    fn link_at(&self, around: &Around<'_>, name: &str) -> Option<Item> {
         // The name of a version that is gone, or never was, must not lead to another.
         if is_version_name(name) && !name.starts_with('@') {
             return None;
         }
+        let moment = Moment::parse(name, around.list.zone(), around.now).ok()?;
         // `latest` has a meaning of its own, and only in the folder.
-        let moment = Moment::parse(name, list.zone(), now).ok().filter(|moment| !moment.is_latest())?;
-        Some(self.link_to(list.at(&moment)?))
+        if moment.is_latest() { None } else { Some(self.link_to(around.list.at(&moment)?)) }
     }
 
-    fn link_to(self, version: &Arc<NamedVersion>) -> Item {
-        let depth = self.path().split('/').filter(|part| !part.is_empty()).count();
-        Item::Link("../".repeat(depth) + &version.name, Some(Arc::clone(version)))
+    fn link_to(&self, version: &Arc<NamedVersion>) -> Item {
+        let target = "../".repeat(self.names().len()) + &version.name;
+        Item::Link(target.into_bytes(), Some(Arc::clone(version)))
     }
 
     /// What is listed, in ascending order.
-    pub(super) fn lines(self, list: &VersionList) -> Lines<'_> {
+    pub(super) fn lines<'a>(&self, around: &Around<'a>) -> Lines<'a> {
+        let (list, view) = (around.list, self.clone());
         match self {
-            Self::Folder => self.lines_of_folder(list),
-            Self::Hub => Box::new(fixed(fixed_in_hub())),
+            Self::Folder => self.lines_of_folder(around),
+            Self::Hub => Box::new(fixed(fixed_in_hub(around))),
             Self::Ids => Box::new(list.newest_first.iter().map(move |named| Line {
-                order: newest_first(named),
-                name: Cow::Owned(named.version.id.to_string()),
-                item: self.link_to(named),
+                order: newest_first(named.version.sequence),
+                name: Cow::Owned(named.version.id.to_string().into_bytes()),
+                item: view.link_to(named),
             })),
-            Self::Gmt => Box::new(self.gmt(list)),
-            Self::ByTime(period) => self.lines_by_time(period, list),
+            Self::Gmt => Box::new(view.gmt(list)),
+            Self::ByTime(period) => view.lines_by_time(*period, list),
+            Self::History(_) | Self::Deleted(_) => Box::new(std::iter::empty()),
         }
     }
 
-    fn lines_of_folder(self, list: &VersionList) -> Lines<'_> {
+    fn lines_of_folder<'a>(&self, around: &Around<'a>) -> Lines<'a> {
+        let list = around.list;
         let latest = list.link(LATEST.as_bytes()).and_then(|name| list.find(name.as_bytes()));
-        let latest =
-            latest.map(|named| Line { order: 0, name: Cow::Borrowed(LATEST), item: self.link_to(named) });
+        let latest = latest.map(|named| Line {
+            order: 0,
+            name: Cow::Borrowed(LATEST.as_bytes()),
+            item: self.link_to(named),
+        });
         let versions = list.listed().iter().map(|named| Line {
-            order: newest_first(named),
-            name: Cow::Borrowed(&named.name),
+            order: newest_first(named.version.sequence),
+            name: Cow::Borrowed(named.name.as_bytes()),
             item: Item::Version(Arc::clone(named)),
         });
-        Box::new(latest.into_iter().chain(fixed(fixed_in_folder())).chain(versions))
+        Box::new(latest.into_iter().chain(fixed(fixed_in_folder(around))).chain(versions))
     }
 
     /// Times of Greenwich, newest first; of versions in the same second the newest.
@@ -177,15 +218,18 @@ impl View {
             let second = named.version.started_at.div_euclid(1000);
             let moment =
                 DateTime::from_timestamp(second, 0).filter(|_| last.replace(second) != Some(second))?;
-            let name = moment.format("@GMT-%Y.%m.%d-%H.%M.%S").to_string();
-            Some(Line { order: newest_first(named), name: Cow::Owned(name), item: self.link_to(named) })
+            Some(Line {
+                order: newest_first(named.version.sequence),
+                name: Cow::Owned(moment.format("@GMT-%Y.%m.%d-%H.%M.%S").to_string().into_bytes()),
+                item: self.link_to(named),
+            })
         })
     }
 
     fn lines_by_time(self, period: Period, list: &VersionList) -> Lines<'_> {
         let below = move |number: u32, name: String, period: Period| Line {
             order: FIXED + u64::from(number),
-            name: Cow::Owned(name),
+            name: Cow::Owned(name.into_bytes()),
             item: Item::View(Self::ByTime(period)),
         };
         let days = list.by_day().keys().copied();
@@ -212,35 +256,33 @@ impl View {
                 Box::new(versions.filter_map(move |named| {
                     let (_, time) = named.day_and_time()?;
                     let order = FIXED + named.version.sequence.min(SEQUENCE_MAX);
-                    Some(Line { order, name: Cow::Borrowed(time), item: self.link_to(named) })
+                    Some(Line { order, name: Cow::Borrowed(time.as_bytes()), item: self.link_to(named) })
                 }))
             }
         }
     }
 }
 
-fn fixed_in_folder() -> impl Iterator<Item = (&'static str, Item)> {
-    let link = |name: &'static str| (name, Item::Link(format!("{HUB}/{name}"), None));
-    [README, BY_TIME].into_iter().map(link)
+fn fixed_in_folder(around: &Around<'_>) -> impl Iterator<Item = (&'static str, Item)> + use<> {
+    let past: &[&str] = if around.has_history { &[HISTORY, DELETED] } else { &[] };
+    let names = [README, BY_TIME].into_iter().chain(past.iter().copied());
+    names.map(|name| (name, Item::Link(format!("{HUB}/{name}").into_bytes(), None)))
 }
 
-fn fixed_in_hub() -> impl Iterator<Item = (&'static str, Item)> {
-    [
-        (README, Item::Text(Text::Readme)),
-        ("status.json", Item::Text(Text::Status)),
-        ("versions.json", Item::Text(Text::Versions)),
-        (BY_TIME, Item::View(View::ByTime(Period::Always))),
-        (IDS, Item::View(View::Ids)),
-        (GMT, Item::View(View::Gmt)),
-    ]
-    .into_iter()
+fn fixed_in_hub(around: &Around<'_>) -> impl Iterator<Item = (&'static str, Item)> + use<> {
+    let texts = [(README, Text::Readme), ("status.json", Text::Status), ("versions.json", Text::Versions)];
+    let views = [(BY_TIME, View::ByTime(Period::Always)), (IDS, View::Ids), (GMT, View::Gmt)];
+    let past = [(HISTORY, View::History(Arc::from([]))), (DELETED, View::Deleted(Arc::from([])))];
+    let past = past.into_iter().take(if around.has_history { usize::MAX } else { 0 });
+    let views = views.into_iter().chain(past).map(|(name, view)| (name, Item::View(view)));
+    texts.into_iter().map(|(name, text)| (name, Item::Text(text))).chain(views)
 }
 
 fn fixed<'a>(names: impl Iterator<Item = (&'static str, Item)>) -> impl Iterator<Item = Line<'a>> {
-    (1..).zip(names).map(|(order, (name, item))| Line { order, name: Cow::Borrowed(name), item })
+    (1..).zip(names).map(|(order, (name, item))| Line { order, name: Cow::Borrowed(name.as_bytes()), item })
 }
 
 /// The higher the sequence, the lower the order.
-fn newest_first(named: &NamedVersion) -> u64 {
-    FIXED + SEQUENCE_MAX.saturating_sub(named.version.sequence)
+pub(super) fn newest_first(sequence: u64) -> u64 {
+    FIXED + SEQUENCE_MAX.saturating_sub(sequence)
 }

@@ -36,6 +36,13 @@ pub(super) fn errno(problem: &Problem) -> Errno {
             );
             Errno::EIO
         }
+        Problem::NoHistory(error) => {
+            tracing::warn!(
+                error = &**error as &(dyn std::error::Error + 'static),
+                "what became of files cannot be told"
+            );
+            Errno::EIO
+        }
         // Those who ask with patience never get it.
         Problem::NotInMemory => Errno::EAGAIN,
     }

@@ -142,6 +142,13 @@ impl MountHandle {
         }
     }
 
+    /// Tells the kernel that made-up directories list something else.
+    pub fn made_up_changed(&self) {
+        for directory in self.model.made_up_directories() {
+            self.tell(self.notifier.inval_inode(INodeNo(directory.0), 0, 0));
+        }
+    }
+
     fn tell(&self, result: io::Result<()>) {
         if let Err(error) = result
             && !self.has_ended()

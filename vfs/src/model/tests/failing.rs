@@ -32,12 +32,12 @@ fn a_missing_leaf_concerns_its_names_only() {
     let root = wide(&mut archive, 3000);
     let leaf = {
         let snapshots = snapshots(&archive, vec![at(1, root)]);
-        let Some(Node::File { place, .. }) =
+        let Some(Node::File { place: Place::Leaf(leaf, _), .. }) =
             snapshots.inodes.get(find(&snapshots, "1970-01-12_14-46-50/d/0001500").unwrap().ino)
         else {
             panic!("a file")
         };
-        *place.leaf
+        *leaf
     };
     archive.source().fail(leaf, ReadFailure::Missing);
     let snapshots = snapshots(&archive, vec![at(1, root)]);

@@ -4,6 +4,7 @@ mod directories;
 mod economy;
 mod failing;
 mod inodes;
+mod past;
 mod versions;
 mod views;
 

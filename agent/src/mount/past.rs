@@ -1,0 +1,72 @@
+//! The index of what became of files, made while a set is mounted.
+//!
+//! It is opened and fed by a thread of its own, so that neither the mount nor new versions wait for it. Until it knows a version, that is missing in
+//! `history` and `deleted`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+use std::{io, thread};
+
+use backstore_protocol::ids::LineageId;
+use backstore_protocol::keys::Keys;
+use backstore_vfs::history::{History, HistoryError};
+use backstore_vfs::host::MountHandle;
+use backstore_vfs::model::{Snapshots, Version};
+
+/// Takes all versions of the set, whenever there are others.
+pub(super) type Offer = Sender<Vec<Version>>;
+
+/// Starts the thread. It ends when nobody offers versions any more.
+pub(super) fn start(
+    cache: &Path,
+    keys: &Arc<Keys>,
+    lineage: LineageId,
+    model: &Arc<Snapshots>,
+    handle: &Arc<MountHandle>,
+) -> io::Result<Offer> {
+    let folder = cache.join("history").join(lineage.to_string());
+    let (offer, offered) = channel();
+    let (keys, model, handle) = (Arc::clone(keys), Arc::clone(model), Arc::clone(handle));
+    thread::Builder::new().name("history".into()).spawn(move || {
+        match run(&folder, &keys, &model, &handle, &offered) {
+            Ok(()) => {}
+            Err(error @ HistoryError::InUse) => {
+                tracing::warn!(%error, "this mount has no `history` and `deleted`");
+            }
+            Err(error) => tracing::warn!(%error, "`history` and `deleted` stay as they are"),
+        }
+    })?;
+    Ok(offer)
+}
+
+fn run(
+    folder: &Path,
+    keys: &Keys,
+    model: &Arc<Snapshots>,
+    handle: &MountHandle,
+    offered: &Receiver<Vec<Version>>,
+) -> Result<(), HistoryError> {
+    let history = Arc::new(History::open(folder, keys)?);
+    model.set_history(Arc::clone(&history));
+    handle.made_up_changed();
+    for versions in offered {
+        let versions = offered.try_iter().last().unwrap_or(versions);
+        let started = Instant::now();
+        match history.feed(model.reader(), &versions, || true) {
+            Ok(0) => {}
+            Ok(count) => {
+                let seconds = started.elapsed().as_secs_f64();
+                tracing::info!(versions = count, seconds, "what became of files is indexed");
+                handle.made_up_changed();
+            }
+            // With the next versions it is tried again.
+            Err(HistoryError::Read(error)) => {
+                tracing::warn!(%error, "a version could not be read to be indexed");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
