@@ -1,6 +1,6 @@
 //! Taking versions into the index, oldest first: of the first all of it, of each other what differs from the one before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use backstore_protocol::entry::Entry;
@@ -56,6 +56,8 @@ struct Batch {
     rows: Vec<(Vec<u8>, Vec<u8>)>,
     /// By how many the gone files below directories become more.
     gone: HashMap<PathHash, i64>,
+    /// Directories above what the version added or changed; nothing for the first version, which added everything.
+    changed: Option<HashSet<PathHash>>,
 }
 
 impl History {
@@ -114,7 +116,8 @@ impl History {
             None => Changes::First(Cursor::start(nodes, version.root)?),
             Some(before) => Changes::Next(Diff::new(nodes, before.root, version.root)?),
         };
-        let mut batch = Batch::default();
+        let changed = before.map(|_| HashSet::new());
+        let mut batch = Batch { changed, ..Batch::default() };
         while let Some(changed) = changes.next()? {
             self.add(&mut batch, &changed, version.sequence)?;
             if batch.rows.len() >= ROWS_AT_ONCE {
@@ -163,6 +166,9 @@ impl History {
             let value = self.seal.seal(&name_key, &flags.encode(path.name()));
             batch.rows.push((name_key, value));
         }
+        if change.is_some() && new_file.is_some() {
+            self.add_change(batch, &path, flags, sequence);
+        }
         if change.is_some() {
             let key = rows::state_key(&hash, sequence);
             let entry = new_file.map(|entry| self.seal.seal(&key, &rows::encode_entry(&changed.key, entry)));
@@ -175,6 +181,21 @@ impl History {
             above = directory.parent();
         }
         Ok(())
+    }
+
+    /// Adds what a version added or changed, with the directories above that are not there yet.
+    fn add_change(&self, batch: &mut Batch, path: &ArchivePath, flags: NameFlags, sequence: u64) {
+        let Some(changed) = &mut batch.changed else { return };
+        let mut below = (path.clone(), flags);
+        loop {
+            let parent = below.0.parent();
+            let directory = self.seal.path(parent.as_ref().map_or(&[], |parent| parent.joined()));
+            let key = rows::change_key(sequence, &directory, &self.seal.path(below.0.joined()));
+            let value = self.seal.seal(&key, &below.1.encode(below.0.name()));
+            batch.rows.push((key, value));
+            let Some(parent) = parent.filter(|_| changed.insert(directory)) else { return };
+            below = (parent, NameFlags { was_directory: true, ..NameFlags::default() });
+        }
     }
 
     fn name_at(&self, key: &[u8]) -> Result<NameFlags, HistoryError> {

@@ -10,6 +10,7 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -148,12 +149,7 @@ impl History {
     ) -> Result<(), HistoryError> {
         let prefix = rows::names_prefix(&self.seal.path(directory));
         let start = [&prefix[..], &(from << 4).to_be_bytes()].concat();
-        self.scan(&prefix, &start, |key, value| {
-            let opened = self.seal.open(key, value)?;
-            let (flags, name) = NameFlags::decode(&opened)?;
-            let order = u64::from_be_bytes(*key[prefix.len()..].first_chunk()?) >> 4;
-            Some(each(PastName { order, name: name.to_vec(), flags }))
-        })
+        self.scan(&prefix, &start, |key, value| Some(each(self.past_name(&prefix, key, value)?)))
     }
 
     /// What is known of one name in a directory.
@@ -162,6 +158,36 @@ impl History {
         let Some(value) = self.get(&key)? else { return Ok(None) };
         let opened = self.seal.open(&key, &value).ok_or_else(|| self.damaged())?;
         NameFlags::decode(&opened).map(|(flags, _)| Some(flags)).ok_or_else(|| self.damaged())
+    }
+
+    /// Names in a directory that the versions with these sequences added or changed, and the directories that such are in, by their order. The
+    /// first version added everything, and is not asked for.
+    pub fn changed_names(
+        &self,
+        sequences: impl Iterator<Item = u64>,
+        directory: &[u8],
+    ) -> Result<BTreeMap<u64, PastName>, HistoryError> {
+        let directory = self.seal.path(directory);
+        let mut names: BTreeMap<u64, PastName> = BTreeMap::new();
+        for sequence in sequences {
+            let prefix = rows::changes_prefix(sequence, &directory);
+            self.scan(&prefix, &prefix, |key, value| {
+                let found = self.past_name(&prefix, key, value)?;
+                let known = names.entry(found.order).or_insert_with(|| found.clone());
+                known.flags.was_directory |= found.flags.was_directory;
+                known.flags.was_file |= found.flags.was_file;
+                Some(true)
+            })?;
+        }
+        Ok(names)
+    }
+
+    /// The name in a row.
+    fn past_name(&self, prefix: &[u8], key: &[u8], value: &[u8]) -> Option<PastName> {
+        let opened = self.seal.open(key, value)?;
+        let (flags, name) = NameFlags::decode(&opened)?;
+        let order = u64::from_be_bytes(*key[prefix.len()..].first_chunk()?) >> 4;
+        Some(PastName { order, name: name.to_vec(), flags })
     }
 
     /// How many files below a directory are gone.

@@ -5,6 +5,7 @@
 //! | `w` | how far versions are indexed: [`Progress`] |
 //! | `t` path 16 ‖ sequence u64 | what became of a file in that version: sealed leaf with its one entry, or empty: it is gone |
 //! | `n` directory 16 ‖ path 16 | a name that was ever in a directory: sealed flags ‖ name |
+//! | `c` sequence u64 ‖ directory 16 ‖ path 16 | a name that a version but the first added or changed, or a directory above one: likewise |
 //! | `d` directory 16 | how many files below it are gone: u64 |
 //!
 //! Paths are keyed hashes ([`PathHash`]), numbers big-endian.
@@ -19,7 +20,7 @@ use bytes::Bytes;
 
 use super::seal::PathHash;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// How far versions are indexed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,15 @@ pub(super) fn names_prefix(directory: &PathHash) -> Vec<u8> {
 
 pub(super) fn name_key(directory: &PathHash, path: &PathHash) -> Vec<u8> {
     [b"n", &directory[..], &path[..]].concat()
+}
+
+/// Begins all keys of names that a version added or changed in a directory.
+pub(super) fn changes_prefix(sequence: u64, directory: &PathHash) -> Vec<u8> {
+    [b"c", &sequence.to_be_bytes()[..], &directory[..]].concat()
+}
+
+pub(super) fn change_key(sequence: u64, directory: &PathHash, path: &PathHash) -> Vec<u8> {
+    [&changes_prefix(sequence, directory)[..], &path[..]].concat()
 }
 
 pub(super) fn gone_key(directory: &PathHash) -> Vec<u8> {

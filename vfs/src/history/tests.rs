@@ -169,6 +169,16 @@ fn check(history: &History, trees: &[Tree]) {
             })
             .collect();
         assert_eq!(names, expected, "{directory:?}");
+        for (pair, at) in trees.windows(2).zip(2..) {
+            let found = history.changed_names([10 * at].into_iter(), joined.joined()).unwrap();
+            let found: BTreeSet<_> =
+                found.into_values().map(|name| String::from_utf8(name.name).unwrap()).collect();
+            let is_changed = |(path, content): &(&Vec<&'static str>, &Option<u8>)| {
+                content.is_some() && pair[0].get(*path) != Some(*content) && below(path)
+            };
+            let changed = pair[1].iter().filter(is_changed).map(|(path, _)| path[directory.len()].to_owned());
+            assert_eq!(found, changed.collect::<BTreeSet<_>>(), "{directory:?} in version {at}");
+        }
     }
 }
 

@@ -81,7 +81,12 @@ impl Snapshots {
             fits
         };
         match (view, history, wait) {
-            (View::History(_) | View::Deleted(_), Some(_), Wait::Not) => Err(Problem::NotInMemory),
+            (View::History(_) | View::Deleted(_) | View::ChangesOf(..), Some(_), Wait::Not) => {
+                Err(Problem::NotInMemory)
+            }
+            (View::ChangesOf(version, path), Some(history), _) => {
+                Past { history: &history, list: &list }.list_changes(version, path, from, &mut each)
+            }
             (View::History(path), Some(history), _) => {
                 Past { history: &history, list: &list }.list_versions(path, from, &mut each)
             }

@@ -403,14 +403,20 @@ impl Snapshots {
     }
 
     fn around<'a>(&self, list: &'a VersionList) -> Around<'a> {
-        Around { list, has_history: self.history().is_some(), now: (self.options.now)() }
+        let history = self.history().map(|history| history.indexed_to());
+        Around { list, history, now: (self.options.now)() }
     }
 
     /// What a name in a made-up directory stands for.
     fn find_in_view(&self, view: &View, name: &[u8], wait: Wait) -> Result<Option<Item>, Problem> {
         let (list, history) = (self.current(), self.history());
         match (view, history, wait) {
-            (View::History(_) | View::Deleted(_), Some(_), Wait::Not) => Err(Problem::NotInMemory),
+            (View::History(_) | View::Deleted(_) | View::ChangesOf(..), Some(_), Wait::Not) => {
+                Err(Problem::NotInMemory)
+            }
+            (View::ChangesOf(version, path), Some(history), _) => {
+                Past { history: &history, list: &list }.find_change(version, path, name)
+            }
             (View::History(path), Some(history), _) => {
                 Past { history: &history, list: &list }.find_version(path, name)
             }

@@ -1,5 +1,5 @@
-//! What became of files, as directories: `history` with every version of a file, `deleted` with the last version of each that is gone. SEMANTICS.md
-//! section 1.
+//! What became of files, as directories: `history` with every version of a file, `deleted` with the last version of each that is gone, `changes`
+//! with what a version added or changed. SEMANTICS.md section 1.
 //!
 //! All of it comes from the index (`history`), which is on this computer's disk: whoever must not wait for that is told so.
 
@@ -21,6 +21,8 @@ use crate::history::{History, NameFlags, ORDER_MAX, PastName, PastState};
 const NAMES_FROM: u64 = 2 * ORDER_MAX;
 /// Longer names cannot be copied to most file systems.
 const DATED_NAME_BYTES_MAX: usize = 255;
+/// Versions that were removed between two others, as far as their changes are looked for.
+const SEQUENCES_MAX: usize = 100_000;
 /// Names of directories of versions that lead to `history` and `deleted`.
 const LINKS: [(&str, &str); 2] = [(".versions", HISTORY), (".deleted", DELETED)];
 
@@ -91,6 +93,67 @@ impl Past<'_> {
                 None => true,
             })
         })
+    }
+
+    /// What `name` stands for in what a version changed.
+    pub(super) fn find_change(
+        &self,
+        version: &Arc<NamedVersion>,
+        path: &[u8],
+        name: &[u8],
+    ) -> Result<Option<Item>, Problem> {
+        let mut found = None;
+        self.list_changes(version, path, 0, &mut |line| {
+            if *line.name == *name {
+                found = Some(line.item);
+            }
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+
+    /// What is listed there, from an order on.
+    pub(super) fn list_changes(
+        &self,
+        version: &Arc<NamedVersion>,
+        path: &[u8],
+        from: u64,
+        each: &mut EachLine<'_>,
+    ) -> Result<(), Problem> {
+        let sequence = version.version.sequence;
+        // What versions changed that are gone, this one shows.
+        let before = self.list.complete_before(sequence).map_or(sequence, |named| named.version.sequence);
+        for (directory, number) in directories(path).zip(0..) {
+            let sequences = (before + 1..=sequence).rev().take(SEQUENCES_MAX);
+            let names = self.history.changed_names(sequences, directory)?;
+            for (_, name) in names {
+                let order = NAMES_FROM + number * ORDER_MAX + name.order;
+                let Some(child) = child(directory, &name.name).filter(|_| order >= from) else { continue };
+                let item = match self.state_at(&child, version)? {
+                    Some(item) if name.flags.was_file => Some(item),
+                    _ if name.flags.was_directory => {
+                        Some(Item::View(View::ChangesOf(Arc::clone(version), child.into())))
+                    }
+                    _ => None,
+                };
+                if let Some(item) = item
+                    && !each(Line { order, name: Cow::Owned(name.name), item })
+                {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The file at a path in a version.
+    fn state_at(&self, path: &[u8], version: &Arc<NamedVersion>) -> Result<Option<Item>, Problem> {
+        let Ok(archived) = ArchivePath::from_joined(path) else { return Ok(None) };
+        let states = self.history.states(path)?.into_iter();
+        let last = states.take_while(|state| state.sequence <= version.version.sequence).last();
+        let entry = last.and_then(|state| state.entry);
+        let key = Arc::new(archived.key());
+        Ok(entry.map(|entry| Item::Archived(Arc::clone(version), key, Box::new(entry))))
     }
 
     /// A file that is gone and of which a version is left, or a directory that such files were in.

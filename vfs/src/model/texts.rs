@@ -104,6 +104,7 @@ copied and never changed.
   by-time/               all versions by year, month and day; only the newest are listed above
   history/               every version of a file, as history/home/you/report.odt/
   deleted/               the last version of each file that is gone
+  changes/               what each version added or changed
 
 To get something back, copy it: in a file manager by drag and drop, in a terminal by
 

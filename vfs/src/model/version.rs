@@ -159,6 +159,12 @@ impl VersionList {
         within.into_iter().find(|named| !named.version.is_partial)
     }
 
+    /// The newest complete version of those before a sequence.
+    pub(super) fn complete_before(&self, sequence: u64) -> Option<&Arc<NamedVersion>> {
+        let start = self.newest_first.partition_point(|named| named.version.sequence >= sequence);
+        self.newest_first[start..].iter().find(|named| !named.version.is_partial)
+    }
+
     /// The time zone of the newest version.
     pub(super) fn zone(&self) -> Tz {
         self.newest_first.first().and_then(|newest| newest.version.zone.parse().ok()).unwrap_or(Tz::UTC)

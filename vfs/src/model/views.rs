@@ -31,6 +31,10 @@ pub(super) enum View {
     History(Arc<[u8]>),
     /// `.backstore/deleted` and what is below it, likewise.
     Deleted(Arc<[u8]>),
+    /// `.backstore/changes`.
+    Changes,
+    /// A version in there, and what is below it, likewise.
+    ChangesOf(Arc<NamedVersion>, Arc<[u8]>),
 }
 
 /// A level of `by-time`.
@@ -43,10 +47,11 @@ pub(super) enum Period {
 }
 
 /// What views are made from.
+#[derive(Clone, Copy)]
 pub(super) struct Around<'a> {
     pub(super) list: &'a VersionList,
-    /// There is an index of what became of files.
-    pub(super) has_history: bool,
+    /// If there is an index of what became of files, up to which sequence.
+    pub(super) history: Option<Option<u64>>,
     /// Milliseconds since 1970.
     pub(super) now: i64,
 }
@@ -79,6 +84,7 @@ const IDS: &str = "ids";
 const GMT: &str = "gmt";
 pub(super) const HISTORY: &str = "history";
 pub(super) const DELETED: &str = "deleted";
+const CHANGES: &str = "changes";
 const README: &str = "README.txt";
 /// Names that ask indexers to stay away. They are found and not listed.
 const KEEP_OUT: [&str; 2] = [".metadata_never_index", ".trackerignore"];
@@ -99,9 +105,9 @@ impl View {
             names.push(name.into_bytes());
             names
         };
-        let past = |first: &str, path: &[u8]| {
-            let first = [HUB, first].map(|name| name.as_bytes().to_vec());
-            first.into_iter().chain(names_of(path).map(<[u8]>::to_vec)).collect()
+        let past = |first: &[&str], path: &[u8]| {
+            let first = first.iter().map(|name| name.as_bytes());
+            first.chain(names_of(path)).map(<[u8]>::to_vec).collect()
         };
         match self {
             Self::Folder => Vec::new(),
@@ -112,8 +118,10 @@ impl View {
             Self::ByTime(Period::Year(year)) => below(format!("{year:04}")),
             Self::ByTime(Period::Month(year, month)) => below(format!("{year:04}-{month:02}")),
             Self::ByTime(Period::Day(day)) => below(day.to_string()),
-            Self::History(path) => past(HISTORY, path),
-            Self::Deleted(path) => past(DELETED, path),
+            Self::History(path) => past(&[HUB, HISTORY], path),
+            Self::Deleted(path) => past(&[HUB, DELETED], path),
+            Self::Changes => below(CHANGES.to_owned()),
+            Self::ChangesOf(version, path) => past(&[HUB, CHANGES, &version.name], path),
         }
     }
 
@@ -121,13 +129,15 @@ impl View {
     pub(super) fn parent(&self) -> Self {
         match self {
             Self::Folder | Self::Hub => Self::Folder,
-            Self::Ids | Self::Gmt | Self::ByTime(Period::Always) => Self::Hub,
+            Self::Ids | Self::Gmt | Self::Changes | Self::ByTime(Period::Always) => Self::Hub,
             Self::ByTime(Period::Year(_)) => Self::ByTime(Period::Always),
             Self::ByTime(Period::Month(year, _)) => Self::ByTime(Period::Year(*year)),
             Self::ByTime(Period::Day(day)) => Self::ByTime(Period::Month(day.year, day.month)),
             Self::History(path) | Self::Deleted(path) if path.is_empty() => Self::Hub,
             Self::History(path) => Self::History(above(path).into()),
             Self::Deleted(path) => Self::Deleted(above(path).into()),
+            Self::ChangesOf(_, path) if path.is_empty() => Self::Changes,
+            Self::ChangesOf(version, path) => Self::ChangesOf(Arc::clone(version), above(path).into()),
         }
     }
 
@@ -140,7 +150,8 @@ impl View {
             Self::ByTime(_) => self.lines(around).find(|line| *line.name == *name).map(|line| line.item),
             // Beginnings of ids and all kinds of times are found there as well.
             Self::Ids | Self::Gmt => self.link_at(around, text),
-            Self::History(_) | Self::Deleted(_) => None,
+            Self::Changes => self.change_of(around, around.list.find(name)?),
+            Self::History(_) | Self::Deleted(_) | Self::ChangesOf(..) => None,
         }
     }
 
@@ -173,6 +184,17 @@ impl View {
         if moment.is_latest() { None } else { Some(self.link_to(around.list.at(&moment)?)) }
     }
 
+    /// What a version changed. The oldest one added everything it holds; what the index does not know yet is not there.
+    fn change_of(&self, around: &Around<'_>, version: &Arc<NamedVersion>) -> Option<Item> {
+        if version.version.is_partial || around.history.flatten()? < version.version.sequence {
+            return None;
+        }
+        match around.list.complete_before(version.version.sequence) {
+            None => Some(self.link_to(version)),
+            Some(_) => Some(Item::View(Self::ChangesOf(Arc::clone(version), Arc::from([])))),
+        }
+    }
+
     fn link_to(&self, version: &Arc<NamedVersion>) -> Item {
         let target = "../".repeat(self.names().len()) + &version.name;
         Item::Link(target.into_bytes(), Some(Arc::clone(version)))
@@ -191,7 +213,15 @@ impl View {
             })),
             Self::Gmt => Box::new(view.gmt(list)),
             Self::ByTime(period) => view.lines_by_time(*period, list),
-            Self::History(_) | Self::Deleted(_) => Box::new(std::iter::empty()),
+            Self::Changes => {
+                let around = *around;
+                let named = list.newest_first.iter();
+                Box::new(named.filter_map(move |named| {
+                    let (order, name) = (newest_first(named.version.sequence), named.name.as_bytes());
+                    Some(Line { order, name: Cow::Borrowed(name), item: view.change_of(&around, named)? })
+                }))
+            }
+            Self::History(_) | Self::Deleted(_) | Self::ChangesOf(..) => Box::new(std::iter::empty()),
         }
     }
 
@@ -264,7 +294,7 @@ impl View {
 }
 
 fn fixed_in_folder(around: &Around<'_>) -> impl Iterator<Item = (&'static str, Item)> + use<> {
-    let past: &[&str] = if around.has_history { &[HISTORY, DELETED] } else { &[] };
+    let past: &[&str] = if around.history.is_some() { &[HISTORY, DELETED, CHANGES] } else { &[] };
     let names = [README, BY_TIME].into_iter().chain(past.iter().copied());
     names.map(|name| (name, Item::Link(format!("{HUB}/{name}").into_bytes(), None)))
 }
@@ -272,8 +302,12 @@ fn fixed_in_folder(around: &Around<'_>) -> impl Iterator<Item = (&'static str, I
 fn fixed_in_hub(around: &Around<'_>) -> impl Iterator<Item = (&'static str, Item)> + use<> {
     let texts = [(README, Text::Readme), ("status.json", Text::Status), ("versions.json", Text::Versions)];
     let views = [(BY_TIME, View::ByTime(Period::Always)), (IDS, View::Ids), (GMT, View::Gmt)];
-    let past = [(HISTORY, View::History(Arc::from([]))), (DELETED, View::Deleted(Arc::from([])))];
-    let past = past.into_iter().take(if around.has_history { usize::MAX } else { 0 });
+    let past = [
+        (HISTORY, View::History(Arc::from([]))),
+        (DELETED, View::Deleted(Arc::from([]))),
+        (CHANGES, View::Changes),
+    ];
+    let past = past.into_iter().take(if around.history.is_some() { usize::MAX } else { 0 });
     let views = views.into_iter().chain(past).map(|(name, view)| (name, Item::View(view)));
     texts.into_iter().map(|(name, text)| (name, Item::Text(text))).chain(views)
 }

@@ -53,7 +53,9 @@ fn options_of_folder() -> FolderOptions {
 /// The names of the folder that are not always there.
 fn versions_listed(snapshots: &Snapshots) -> Vec<String> {
     let all = names(snapshots, Ino::ROOT);
-    all.into_iter().filter(|name| !["README.txt", "by-time"].contains(&name.as_str())).collect()
+    all.into_iter()
+        .filter(|name| !["README.txt", "by-time", "history", "deleted", "changes"].contains(&name.as_str()))
+        .collect()
 }
 
 /// Version number `sequence` of a tree.

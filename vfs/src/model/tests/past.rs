@@ -74,6 +74,7 @@ fn bytes_of(snapshots: &Snapshots, path: &str) -> Vec<u8> {
 
 const FIRST: &str = "1970-01-12_14-46-50";
 const SECOND: &str = "1970-01-12_14-47-00";
+const THIRD: &str = "1970-01-12_14-47-10";
 const FOURTH: &str = "1970-01-12_14-47-20";
 
 #[test]
@@ -136,6 +137,30 @@ fn what_no_version_holds_any_more_is_not_shown() {
 }
 
 #[test]
+fn changes_are_what_a_version_added_or_changed() {
+    let world = world();
+    let snapshots = &world.snapshots;
+    let changes = ".backstore/changes";
+    assert_eq!(texts(snapshots, changes), [FIRST, SECOND, THIRD, FOURTH]);
+    let first = find(snapshots, &format!("{changes}/{FIRST}")).unwrap();
+    let target = snapshots.read_link(first.ino, WAIT).unwrap();
+    assert_eq!(target, format!("../../{FIRST}").as_bytes(), "it added everything");
+    assert_eq!(texts(snapshots, &format!("{changes}/{SECOND}")), ["d"]);
+    assert_eq!(texts(snapshots, &format!("{changes}/{SECOND}/d")), ["a.txt"]);
+    assert_eq!(texts(snapshots, &format!("{changes}/{THIRD}/d")), ["a.txt", "c"]);
+    let changed = find(snapshots, &format!("{changes}/{SECOND}/d/a.txt")).unwrap();
+    assert_eq!(changed, find(snapshots, &format!("{SECOND}/d/a.txt")).unwrap());
+    for path in ["x", "1970-01-12_14-46-51", &format!("{SECOND}/d/c"), &format!("{FOURTH}/d/c")] {
+        assert!(matches!(find(snapshots, &format!("{changes}/{path}")), Err(Problem::NotFoundYet)), "{path}");
+    }
+    // Versions between that are gone leave their changes to the next one.
+    snapshots.set_versions(vec![world.versions[0].clone(), world.versions[3].clone()]);
+    assert_eq!(texts(snapshots, changes), [FIRST, FOURTH]);
+    assert_eq!(texts(snapshots, &format!("{changes}/{FOURTH}/d")), ["a.txt", "c"]);
+    assert_eq!(bytes_of(snapshots, &format!("{changes}/{FOURTH}/d/c")), b"sea");
+}
+
+#[test]
 fn every_directory_leads_to_its_history() {
     let world = world();
     let snapshots = &world.snapshots;
@@ -160,7 +185,8 @@ fn names_of_bytes(snapshots: &Snapshots, ino: Ino) -> Vec<Vec<u8>> {
 #[test]
 fn listings_of_the_past_continue_anywhere() {
     let world = world();
-    for path in ["history", "history/d", "history/d/a.txt", "deleted", "deleted/d"] {
+    let changes = format!("changes/{THIRD}/d");
+    for path in ["history", "history/d", "history/d/a.txt", "deleted", "deleted/d", "changes", &changes] {
         let ino = find(&world.snapshots, &format!(".backstore/{path}")).unwrap().ino;
         let whole = list(&world.snapshots, ino);
         for at_once in [1, 2] {
@@ -194,7 +220,7 @@ fn the_past_is_told_without_reading_a_version() {
 fn without_an_index_there_is_no_past() {
     let world = world();
     let snapshots = snapshots(&world.archive, world.versions.clone());
-    for path in ["history", "deleted", ".backstore/history", ".backstore/deleted"] {
+    for path in ["history", "deleted", "changes", ".backstore/history", ".backstore/changes"] {
         assert!(matches!(find(&snapshots, path), Err(Problem::NotFoundYet)), "{path}");
     }
     assert!(matches!(find(&snapshots, &format!("{FIRST}/.versions")), Err(Problem::NotFoundYet)));
