@@ -9,7 +9,7 @@ use backstore_platform::paths::absolute;
 use backstore_platform::process::{
     Interrupts, Readiness, StartError, forbid_core_dumps, is_privileged, raise_file_limit, start_daemon,
 };
-use backstore_vfs::host::MountOptions;
+use backstore_vfs::host::{MountOptions, Thumbnails};
 use tracing_subscriber::EnvFilter;
 
 use super::output::say;
@@ -42,6 +42,39 @@ pub(super) struct MountArgs {
     /// Name versions by their time in UTC, not in the time zone of the backup set
     #[arg(long)]
     utc: bool,
+    /// What programs may read that make thumbnails or look for words in every file: `small` is 1 MiB for the former and nothing for the latter
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    thumbnails: ThumbnailsArg,
+}
+
+/// What thumbnailers and indexers may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum ThumbnailsArg {
+    /// Everything, which may fetch much of the archive
+    All,
+    /// Thumbnailers: files of at most 1 MiB; indexers: nothing
+    #[default]
+    Small,
+    /// Nothing
+    None,
+}
+
+impl ThumbnailsArg {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Small => "small",
+            Self::None => "none",
+        }
+    }
+
+    const fn policy(self) -> Thumbnails {
+        match self {
+            Self::All => Thumbnails::All,
+            Self::Small => Thumbnails::Small,
+            Self::None => Thumbnails::None,
+        }
+    }
 }
 
 /// How long the folder may take to answer: longer than a server is waited for.
@@ -79,6 +112,7 @@ fn start_in_background(args: &MountArgs, point: &Path, context: &Context) -> Res
     }
     let flags = [("--allow-other", args.allow_other), ("--xattrs", args.xattrs), ("--utc", args.utc)];
     command.args(flags.iter().filter(|(_, is_set)| *is_set).map(|(flag, _)| flag));
+    command.arg("--thumbnails").arg(args.thumbnails.word());
     match start_daemon(command.arg("--").arg(point), START_PATIENCE) {
         Ok(started) => {
             let text = text_of(&context.home, started.pid);
@@ -115,8 +149,12 @@ fn stay(
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .try_init();
-    let options =
-        MountOptions { allow_other: args.allow_other, xattrs: args.xattrs, ..MountOptions::default() };
+    let options = MountOptions {
+        allow_other: args.allow_other,
+        xattrs: args.xattrs,
+        thumbnails: args.thumbnails.policy(),
+        ..MountOptions::default()
+    };
     let request = MountRequest { point, set: args.set.clone(), utc: args.utc, options };
     let serving = serve(&context.home, &context.machine, &request)?;
     let stopper = serving.stopper();

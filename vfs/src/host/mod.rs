@@ -18,6 +18,18 @@ pub use linux::{MountHandle, mount, take_away, this_user};
 #[cfg(all(target_os = "linux", any(test, feature = "test-archive")))]
 pub use linux::add_folder;
 
+/// What programs may read that look at every file unasked: thumbnailers and indexers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Thumbnails {
+    /// Everything.
+    All,
+    /// Thumbnailers files of at most 1 MiB, indexers nothing.
+    #[default]
+    Small,
+    /// Nothing.
+    None,
+}
+
 /// How a folder is mounted.
 #[derive(Debug, Clone)]
 pub struct MountOptions {
@@ -25,6 +37,8 @@ pub struct MountOptions {
     pub allow_other: bool,
     /// Extended attributes can be read. Costs two calls for every file in `ls -l`.
     pub xattrs: bool,
+    /// What thumbnailers and indexers may read.
+    pub thumbnails: Thumbnails,
     /// The mount point may have files in it, which cannot be seen while it is used.
     pub allow_nonempty: bool,
     /// Threads that take requests from the system. They never wait for the destination.
@@ -36,7 +50,14 @@ pub struct MountOptions {
 impl Default for MountOptions {
     fn default() -> Self {
         let event_loops = thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
-        Self { allow_other: false, xattrs: false, allow_nonempty: false, event_loops, workers: 16 }
+        Self {
+            allow_other: false,
+            xattrs: false,
+            thumbnails: Thumbnails::default(),
+            allow_nonempty: false,
+            event_loops,
+            workers: 16,
+        }
     }
 }
 

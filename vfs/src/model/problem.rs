@@ -34,6 +34,9 @@ pub enum Problem {
     /// A value is larger than the system takes.
     #[error("value too large")]
     TooLarge,
+    /// This reader looks at everything unasked, and the file would have to be fetched for it.
+    #[error("permission denied")]
+    NotForThem,
     /// What the archive holds cannot be read.
     #[error("input or output error")]
     Unreadable(#[source] ReadError),

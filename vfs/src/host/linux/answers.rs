@@ -29,6 +29,7 @@ pub(super) fn errno(problem: &Problem) -> Errno {
         Problem::NoSuchAttribute => Errno::ENODATA,
         Problem::NothingThere => Errno::ENXIO,
         Problem::TooLarge => Errno::E2BIG,
+        Problem::NotForThem => Errno::EACCES,
         Problem::Unreadable(error) => {
             tracing::warn!(
                 error = error as &(dyn std::error::Error + 'static),

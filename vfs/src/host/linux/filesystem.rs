@@ -24,6 +24,7 @@ use super::alert::Alert;
 use super::answers::{attributes, errno, lifetime, nothing};
 use super::page::{ListReply, Page};
 use super::push::Pusher;
+use super::readers::Readers;
 use super::requests::RequestCounts;
 use super::workers::Workers;
 use crate::content::Run;
@@ -37,6 +38,7 @@ pub(super) struct FuseFilesystem {
     alert: Alert,
     pusher: Arc<Pusher>,
     requests: Arc<RequestCounts>,
+    readers: Readers,
     has_xattrs: bool,
     can_skip_open: bool,
     can_skip_opendir: bool,
@@ -60,6 +62,7 @@ impl FuseFilesystem {
             alert: Alert::new()?,
             pusher: Arc::new(pusher),
             requests: Arc::clone(requests),
+            readers: Readers::new(options.thumbnails),
             has_xattrs: options.xattrs,
             can_skip_open: false,
             can_skip_opendir: false,
@@ -159,7 +162,7 @@ impl Filesystem for FuseFilesystem {
 
     fn read(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
@@ -169,7 +172,13 @@ impl Filesystem for FuseFilesystem {
         reply: ReplyData,
     ) {
         self.requests.reads.one();
-        let ask = move |model: &Snapshots, wait| model.read(Ino(ino.0), offset, u64::from(size), wait);
+        let largest = self.readers.largest_for(request.pid());
+        let ask = move |model: &Snapshots, wait| {
+            if largest < u64::MAX && model.attributes(Ino(ino.0), wait)?.size > largest {
+                return Err(Problem::NotForThem);
+            }
+            model.read(Ino(ino.0), offset, u64::from(size), wait)
+        };
         let (pusher, requests) = (Arc::clone(&self.pusher), Arc::clone(&self.requests));
         self.answer(reply, ask, move |result, reply| match result {
             Ok(reading) => {

@@ -1,7 +1,7 @@
 //! Linux: FUSE through `fuser`, without libfuse.
 //!
 //! `mount_point` looks where, `system` mounts and unmounts, `filesystem` translates requests into calls of the model, `workers` answer what is not in
-//! memory, `alert` keeps the processors awake for them, `push` puts spare bytes into the page cache.
+//! memory, `alert` keeps the processors awake for them, `push` puts spare bytes into the page cache, `readers` tells who may read.
 
 mod alert;
 mod answers;
@@ -11,6 +11,7 @@ mod folder;
 mod mount_point;
 mod page;
 mod push;
+mod readers;
 mod requests;
 mod system;
 #[cfg(test)]

@@ -61,6 +61,49 @@ fn a_second_cat_reads_nothing() {
 }
 
 #[test]
+fn thumbnailers_do_not_fetch_the_archive() {
+    if obstacle().is_some() {
+        return;
+    }
+    let programs = TempDir::new().unwrap();
+    let as_program = |name: &str| {
+        let program = programs.path().join(name);
+        fs::copy("/bin/cat", &program).unwrap();
+        program
+    };
+    let pictures = || {
+        let mut archive = TestArchive::new();
+        directory(&mut archive, "/p");
+        for number in 0..20 {
+            file(&mut archive, &format!("/p/{number:02}.jpg"), noise(1_500_000, number));
+        }
+        file(&mut archive, "/p/small.jpg", noise(300_000, 99));
+        let root = archive.finish();
+        (archive, root)
+    };
+    let read_all = |mounted: &Mounted, program: &Path, names: &str| {
+        let folder = mounted.version(1).join("p");
+        let shell = format!("exec \"$0\" {names}");
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(&shell).arg(program).current_dir(folder).stderr(Stdio::null());
+        let output = command.output().unwrap();
+        (output.status.success(), output.stdout.len())
+    };
+    let (archive, root) = pictures();
+    let mounted = mounted(archive, &[root]);
+    let thumbnailer = as_program("tumblerd");
+    assert_eq!(read_all(&mounted, &thumbnailer, "??.jpg"), (false, 0));
+    assert_eq!(read_all(&mounted, &as_program("tracker-extract-3"), "small.jpg"), (false, 0));
+    assert_eq!(read_all(&mounted, &thumbnailer, "small.jpg"), (true, 300_000));
+    assert!(mounted.handle.requests().bytes_read <= 300_000, "{:?}", mounted.handle.requests());
+    assert_eq!(read_all(&mounted, &as_program("viewer"), "00.jpg"), (true, 1_500_000));
+    let (archive, root) = pictures();
+    let options = MountOptions { thumbnails: Thumbnails::All, ..MountOptions::default() };
+    let mounted = mount_with(archive, &[root], &options, &ReaderOptions::default());
+    assert_eq!(read_all(&mounted, &thumbnailer, "0?.jpg"), (true, 15_000_000));
+}
+
+#[test]
 fn diff_of_two_versions_reads_nothing_equal() {
     if obstacle().is_some() {
         return;

@@ -27,6 +27,7 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::*;
+use crate::host::Thumbnails;
 use crate::model::FolderOptions;
 use crate::objects::{ObjectReader, ReaderOptions};
 use crate::random_tree::noise;

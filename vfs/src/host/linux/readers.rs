@@ -1,0 +1,108 @@
+//! Who reads: thumbnailers and indexers would fetch a whole archive unasked, so they are told apart by the names of their processes.
+//!
+//! A read is refused, not an open: the kernel need not ask for opens at all, and most programs that look at many files never get that far.
+
+use std::fs;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::super::Thumbnails;
+use crate::cache::Cache;
+use crate::sync::lock;
+
+/// Programs that make thumbnails, as the kernel names them: 15 bytes at most.
+const THUMBNAILERS: [&str; 9] = [
+    "evince-thumbnai",
+    "ffmpegthumbnail",
+    "gdk-pixbuf-thum",
+    "gnome-desktop-t",
+    "gst-thumbnailer",
+    "kio_thumbnail",
+    "thumbnail.so",
+    "totem-video-thu",
+    "tumblerd",
+];
+/// Programs that read files to find words in them.
+const INDEXERS: [&str; 8] = [
+    "baloo_file",
+    "baloo_file_extr",
+    "localsearch-3",
+    "localsearch-ext",
+    "recollindex",
+    "tracker-extract",
+    "tracker-miner-f",
+    "tracker-store",
+];
+/// A small file has no more bytes than this.
+const SMALL_BYTES_MAX: u64 = 1 << 20;
+/// Processes that are remembered, and for how long: their numbers are used again.
+const PROCESSES_MAX: usize = 64;
+const REMEMBERED: Duration = Duration::from_secs(2);
+
+/// Tells who may read what.
+pub(super) struct Readers {
+    policy: Thumbnails,
+    known: Mutex<Cache<u32, (Instant, u64)>>,
+}
+
+impl Readers {
+    pub(super) fn new(policy: Thumbnails) -> Self {
+        Self { policy, known: Mutex::new(Cache::new(PROCESSES_MAX)) }
+    }
+
+    /// Bytes of the largest file that a process may read.
+    pub(super) fn largest_for(&self, pid: u32) -> u64 {
+        // A process of another namespace has no number here.
+        if self.policy == Thumbnails::All || pid == 0 {
+            return u64::MAX;
+        }
+        let mut known = lock(&self.known);
+        if let Some((since, largest)) = known.get(&pid)
+            && since.elapsed() < REMEMBERED
+        {
+            return largest;
+        }
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let largest = self.largest_by(name.trim_end());
+        known.insert(pid, (Instant::now(), largest), 1);
+        largest
+    }
+
+    fn largest_by(&self, name: &str) -> u64 {
+        match self.policy {
+            Thumbnails::Small if THUMBNAILERS.contains(&name) => SMALL_BYTES_MAX,
+            Thumbnails::Small | Thumbnails::None if is_prober(name) => 0,
+            Thumbnails::All | Thumbnails::Small | Thumbnails::None => u64::MAX,
+        }
+    }
+}
+
+fn is_prober(name: &str) -> bool {
+    THUMBNAILERS.contains(&name) || INDEXERS.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_those_who_look_at_everything_are_held_back() {
+        let largest = |policy, name| Readers::new(policy).largest_by(name);
+        for name in ["cp", "nautilus", "bash", "", "tumblerd2"] {
+            for policy in [Thumbnails::All, Thumbnails::Small, Thumbnails::None] {
+                assert_eq!(largest(policy, name), u64::MAX, "{name}");
+            }
+        }
+        assert_eq!(largest(Thumbnails::Small, "tumblerd"), SMALL_BYTES_MAX);
+        assert_eq!(largest(Thumbnails::Small, "tracker-extract"), 0);
+        assert_eq!(largest(Thumbnails::None, "tumblerd"), 0);
+        assert_eq!(largest(Thumbnails::All, "baloo_file"), u64::MAX);
+        assert!(
+            THUMBNAILERS.iter().chain(&INDEXERS).all(|name| name.len() <= 15),
+            "the kernel cuts longer ones"
+        );
+        let readers = Readers::new(Thumbnails::Small);
+        assert_eq!(readers.largest_for(std::process::id()), u64::MAX);
+        assert_eq!(readers.largest_for(0), u64::MAX);
+    }
+}
