@@ -15,6 +15,7 @@ mod login;
 mod ls;
 mod meter;
 mod mount;
+mod mount_helper;
 mod output;
 mod progress;
 mod restore;
@@ -97,7 +98,14 @@ const OTHER_WORDS: &[(&str, &str)] = &[
 
 /// Runs the program; its exit code.
 pub fn run() -> u8 {
-    let cli = match Cli::try_parse() {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let arguments = match mount_helper::translate(&arguments) {
+        None => arguments,
+        Some(Ok(Some(translated))) => translated,
+        Some(Ok(None)) => return Exit::Complete as u8,
+        Some(Err(error)) => return error.report() as u8,
+    };
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             let word = std::env::args().nth(1).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Mounting: from the command to the end of the process in the background. Needs FUSE; without it these are skipped, loudly.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -90,6 +91,27 @@ fn a_mount_shows_every_version_and_new_ones_come_by_themselves() {
     computer.run([Path::new("umount"), &point]).says(0, &["unmounted"]);
     assert!(!point.exists(), "it was made for the mount");
     assert!(files_below(&computer.home.join("state/mounts")).is_empty());
+}
+
+#[test]
+fn the_system_mounts_by_the_helper() {
+    let test = "the_system_mounts_by_the_helper";
+    let Some((world, computer, point)) = backed_up(test) else { return };
+    let helper = world.folder("sbin").join("mount.backstore");
+    std::os::unix::fs::symlink(PROGRAMS.backstore, &helper).unwrap();
+    let computer = Computer { program: vec![helper.into()], ..computer };
+    let words = |rest: &[&str]| {
+        let place = [OsStr::new("docs"), point.as_os_str()].into_iter();
+        place.chain(rest.iter().map(OsStr::new)).map(OsStr::to_owned).collect::<Vec<_>>()
+    };
+    computer.run(words(&["-o", "rw,strange"])).says(2, &["strange", "allow_other"]);
+    computer.run(words(&["-f", "-o", "rw"])).ends(0);
+    assert!(!point.exists());
+    computer.run(words(&["-n", "-o", "rw,utc,x-systemd.automount"])).says(0, &["mounted at"]);
+    let versions = versions(&point);
+    assert!(versions[0].to_str().unwrap().ends_with('Z'), "{versions:?}");
+    let computer = Computer { program: vec![PROGRAMS.backstore.into()], ..computer };
+    computer.run([Path::new("umount"), &point]).says(0, &["unmounted"]);
 }
 
 #[test]
