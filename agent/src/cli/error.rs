@@ -349,7 +349,7 @@ fn exit_of_reading(error: &ReadingError) -> Exit {
         | ReadingError::Place { .. }
         | ReadingError::NotAFile { .. } => Exit::Usage,
         ReadingError::Archive(error) => exit_of_archive(error),
-        ReadingError::Read(_) | ReadingError::Thread(_) => Exit::Failed,
+        ReadingError::Read(_) | ReadingError::History(_) | ReadingError::Thread(_) => Exit::Failed,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `backstore ls`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use backstore_protocol::entry::Entry;
 use backstore_protocol::path::ArchivePath;
@@ -12,12 +12,12 @@ use super::entry_line::{entry_json, long, long_after, path_bytes};
 use super::output::Output;
 use super::{CliError, Context, Exit};
 use crate::archive::Archive;
-use crate::reading::ReadingError;
+use crate::reading::{Deleted, Gone, Place, ReadingError};
 
 /// List what is in a folder of a version
 ///
 /// PATH is the path that the folder or file had when it was backed up, from the root, from the current folder, or as it stands in a mount. Without it, what the
-/// set selects is listed. Folders end in `/`.
+/// set selects is listed. Folders end in `/`. What is gone comes back by: backstore restore PATH --at VERSION --to DIR, with the version that --deleted names.
 #[derive(Debug, clap::Args)]
 pub(super) struct LsArgs {
     /// The folder or file
@@ -26,6 +26,9 @@ pub(super) struct LsArgs {
     at: AtChoice,
     #[command(flatten)]
     set: SetChoice,
+    /// Files that were there and are not in the newest version, with the last version that has them; always with everything below
+    #[arg(long, conflicts_with_all = ["at", "recursive"])]
+    deleted: bool,
     /// With permissions, owner, group, size and time
     #[arg(short = 'l', long)]
     long: bool,
@@ -50,6 +53,7 @@ pub(super) fn run(args: &LsArgs, context: &Context) -> Result<Exit, CliError> {
         is_incomplete: false,
     };
     match &args.path {
+        path if args.deleted => lines.deleted(path.as_deref(), context)?,
         Some(path) => {
             let located = args.set.locate(&archive, &args.at, path, context)?;
             lines.zone = located.versions.zone;
@@ -114,6 +118,47 @@ impl Lines<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What is gone below a path, or below what the set selects.
+    fn deleted(&mut self, path: Option<&Path>, context: &Context) -> Result<(), CliError> {
+        let place = path.map(Place::parse).transpose()?;
+        let pasted = place.as_ref().and_then(|place| place.pasted.as_deref().cloned());
+        let mut meant = place.map(|place| place.path);
+        let versions = match self.args.set.versions(self.archive, meant.as_ref()) {
+            Err(ReadingError::WhichSet { .. }) if pasted.is_some() => {
+                meant = pasted.map(|place| place.path);
+                self.args.set.versions(self.archive, meant.as_ref())?
+            }
+            versions => versions?,
+        };
+        self.zone = versions.zone;
+        let roots = match meant {
+            Some(path) => vec![path],
+            None => {
+                let roots = versions.lineage.head.body.roots.iter();
+                roots.filter_map(|root| ArchivePath::from_joined(root).ok()).collect()
+            }
+        };
+        for root in roots {
+            for gone in Deleted::new(&versions, &context.home, &root)? {
+                let Gone { path, entry, version } = gone?;
+                self.gone(&path, &entry, &version.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gone(&mut self, path: &ArchivePath, entry: &Entry, version: &str) -> Result<(), CliError> {
+        if self.args.json {
+            let mut document = entry_json(path, entry, &self.archive.keys.ids);
+            document.insert("last".to_owned(), version.into());
+            return self.out.json(&Value::Object(document));
+        }
+        let before = if self.args.long { long(entry, self.zone) } else { String::new() };
+        let after =
+            if self.args.zero { String::new() } else { format!("  last in {version}{}", long_after(entry)) };
+        self.out.line(before, &path_bytes(path), after)
     }
 
     fn all(

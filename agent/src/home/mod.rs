@@ -101,6 +101,11 @@ impl Home {
         self.directories.cache.join("nodes").join(domain)
     }
 
+    /// The folder of the index of what became of a set's files.
+    pub fn history_path(&self, lineage: &str) -> PathBuf {
+        self.directories.cache.join("history").join(lineage)
+    }
+
     /// The folder of what can be made again.
     pub fn cache_path(&self) -> &Path {
         &self.directories.cache

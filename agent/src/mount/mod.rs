@@ -129,8 +129,8 @@ fn start(
     let point = handle.mount_point().to_owned();
     let answers = fs::read_dir(&point).and_then(|mut names| names.next().transpose());
     answers.map_err(|source| MountProblem::Io { action: "list", path: point.clone(), source })?;
-    let offer = past::start(home.cache_path(), &keys, summary.info.lineage, &model, &handle)
-        .map_err(ArchiveError::Threads)?;
+    let folder = home.history_path(&summary.info.lineage.to_string());
+    let offer = past::start(folder, &keys, &model, &handle).map_err(ArchiveError::Threads)?;
     let shown = Arc::clone(&handle);
     let show = move |newer: Vec<Version>, is_all: bool| {
         if is_all {

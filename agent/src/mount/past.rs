@@ -3,13 +3,12 @@
 //! It is opened and fed by a thread of its own, so that neither the mount nor new versions wait for it. Until it knows a version, that is missing in
 //! `history` and `deleted`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 use std::{io, thread};
 
-use backstore_protocol::ids::LineageId;
 use backstore_protocol::keys::Keys;
 use backstore_vfs::history::{History, HistoryError};
 use backstore_vfs::host::MountHandle;
@@ -20,13 +19,11 @@ pub(super) type Offer = Sender<Vec<Version>>;
 
 /// Starts the thread. It ends when nobody offers versions any more.
 pub(super) fn start(
-    cache: &Path,
+    folder: PathBuf,
     keys: &Arc<Keys>,
-    lineage: LineageId,
     model: &Arc<Snapshots>,
     handle: &Arc<MountHandle>,
 ) -> io::Result<Offer> {
-    let folder = cache.join("history").join(lineage.to_string());
     let (offer, offered) = channel();
     let (keys, model, handle) = (Arc::clone(keys), Arc::clone(model), Arc::clone(handle));
     thread::Builder::new().name("history".into()).spawn(move || {

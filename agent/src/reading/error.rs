@@ -1,9 +1,9 @@
 //! Why something of the archive could not be shown.
 
 use backstore_platform::paths::PathError;
-use backstore_vfs::objects::ReadError;
-
+use backstore_vfs::history::HistoryError;
 use backstore_vfs::moment::MomentError;
+use backstore_vfs::objects::ReadError;
 
 use crate::archive::ArchiveError;
 
@@ -16,6 +16,9 @@ pub enum ReadingError {
     /// A part of it that is needed.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The index of what became of files.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// A text that means no version.
     #[error(transparent)]
     Moment(#[from] MomentError),

@@ -2,6 +2,7 @@
 //!
 //! All of it streams: memory does not grow with the number of files. Nothing here prints; `cli` does.
 
+mod deleted;
 mod difference;
 mod error;
 mod history;
@@ -14,6 +15,7 @@ pub mod verify;
 mod versions;
 
 pub use backstore_vfs::change::Change;
+pub use deleted::{Deleted, Gone};
 pub use difference::{Difference, Differences};
 pub use error::ReadingError;
 pub use history::{History, State};

@@ -136,6 +136,18 @@ fn a_mount_shows_what_became_of_files() {
         all.iter().map(|file| fs::read_to_string(file).unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(reports(), ["one", "two"]);
+    // The command line says the same, with an index of its own beside that of the mount.
+    let gone = data.join("gone");
+    let listed = computer.run(["ls", "--deleted"]).ends(0).out;
+    let last = versions(&point)[2].file_name().unwrap().to_str().unwrap().to_owned();
+    assert_eq!(listed, format!("{}  last in {last}\n", gone.display()));
+    let below =
+        computer.run([OsStr::new("ls"), OsStr::new("--deleted"), OsStr::new("--json"), gone.as_os_str()]);
+    assert_eq!(below.ends(0).json()["last"], *last);
+    let nothing =
+        computer.run([OsStr::new("ls"), OsStr::new("--deleted"), data.join("report.txt").as_os_str()]);
+    assert_eq!(nothing.ends(0).out, "");
+    computer.run(["ls", "--deleted", "--at", "latest"]).says(2, &["--deleted"]);
     let versions_of_folder = shown("latest").join(".versions");
     assert!(versions_of_folder.join("report.txt").is_dir() && versions_of_folder.join("gone").is_dir());
     // Whoever walks the folder sees versions only.

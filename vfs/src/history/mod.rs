@@ -45,7 +45,7 @@ struct Store {
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// Another process has it.
-    #[error("the index of what became of files is in use by another process")]
+    #[error("the index of what became of files is in use by {COPIES_MAX} other processes")]
     InUse,
     /// It is damaged, or the disk is.
     #[error("the index of what became of files in {} cannot be used: {detail}", folder.display())]
@@ -80,6 +80,8 @@ pub struct PastName {
     pub flags: NameFlags,
 }
 
+/// Processes that may have an index of a set at a time.
+pub const COPIES_MAX: usize = 3;
 /// Bytes of tables that are kept in memory.
 const CACHE_BYTES: u64 = 8 << 20;
 /// Rows in memory before they become a table.
@@ -88,12 +90,23 @@ const MEMTABLE_BYTES: u64 = 8 << 20;
 pub const ORDER_MAX: u64 = 1 << 60;
 
 impl History {
-    /// Opens the index in `folder`, or makes one there. One that is damaged is made anew.
+    /// Opens the index in `folder`, or makes one there. One that is damaged is made anew. Several processes ([`COPIES_MAX`]) have one each.
     ///
     /// # Errors
     ///
     /// [`HistoryError::InUse`], or what the disk says.
     pub fn open(folder: &Path, keys: &Keys) -> Result<Self, HistoryError> {
+        let mut copies = (0..COPIES_MAX).map(|number| folder.join(number.to_string()));
+        let is_free = |opened: &Result<Self, _>| !matches!(opened, Err(HistoryError::InUse));
+        let opened = copies.by_ref().map(|copy| Self::open_copy(&copy, keys)).find(is_free);
+        opened.unwrap_or(Err(HistoryError::InUse))
+    }
+
+    fn open_copy(folder: &Path, keys: &Keys) -> Result<Self, HistoryError> {
+        fs::create_dir_all(folder).map_err(|error| HistoryError::Unusable {
+            folder: folder.to_owned(),
+            detail: error.to_string(),
+        })?;
         let store = match Store::open(folder) {
             Err(HistoryError::Unusable { .. }) => Store::open_anew(folder)?,
             opened => opened?,

@@ -216,11 +216,14 @@ fn tree(files: &[(&'static str, u8)]) -> Tree {
 }
 
 #[test]
-fn only_one_process_has_it() {
+fn few_processes_have_one_each() {
     let world = World::new(&[tree(&[("a", 1)])]);
-    let _first = world.open();
-    let second = History::open(&world.folder.path().join("index"), &world.archive.keys());
-    assert!(matches!(second, Err(HistoryError::InUse)));
+    let all: Vec<_> = (0..COPIES_MAX).map(|_| world.open()).collect();
+    assert!(all.iter().all(|history| world.feed(history) == 1));
+    let another = History::open(&world.folder.path().join("index"), &world.archive.keys());
+    assert!(matches!(another, Err(HistoryError::InUse)));
+    drop(all);
+    assert_eq!(world.feed(&world.open()), 0, "it is kept");
 }
 
 #[test]
