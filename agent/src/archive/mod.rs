@@ -117,15 +117,7 @@ impl ArchiveOptions {
 
     /// For a backup, which reads little but nodes.
     pub fn write() -> Self {
-        let reader = ReaderOptions {
-            node_cache_bytes: 8 << 20,
-            data_cache_bytes: 2 << 20,
-            ahead_bytes_max: 1 << 20,
-            open_threads: 1,
-            reads_max: 2,
-            ..ReaderOptions::default()
-        };
-        Self { access: Access::Write, reader, patience_max: Duration::MAX }
+        Self { access: Access::Write, reader: ReaderOptions::small(), patience_max: Duration::MAX }
     }
 }
 

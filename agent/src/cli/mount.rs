@@ -42,9 +42,22 @@ pub(super) struct MountArgs {
     /// Name versions by their time in UTC, not in the time zone of the backup set
     #[arg(long)]
     utc: bool,
+    /// Where symbolic links lead that were absolute: `archive` keeps those inside the version that lead into the backup set
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    symlinks: SymlinksArg,
     /// What programs may read that make thumbnails or look for words in every file: `small` is 1 MiB for the former and nothing for the latter
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     thumbnails: ThumbnailsArg,
+}
+
+/// Where absolute symbolic links lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum SymlinksArg {
+    /// Where they say, as on the computer that was backed up
+    #[default]
+    Original,
+    /// To what they say in the same version, if the set has it
+    Archive,
 }
 
 /// What thumbnailers and indexers may read.
@@ -113,6 +126,9 @@ fn start_in_background(args: &MountArgs, point: &Path, context: &Context) -> Res
     let flags = [("--allow-other", args.allow_other), ("--xattrs", args.xattrs), ("--utc", args.utc)];
     command.args(flags.iter().filter(|(_, is_set)| *is_set).map(|(flag, _)| flag));
     command.arg("--thumbnails").arg(args.thumbnails.word());
+    if args.symlinks == SymlinksArg::Archive {
+        command.args(["--symlinks", "archive"]);
+    }
     match start_daemon(command.arg("--").arg(point), START_PATIENCE) {
         Ok(started) => {
             let text = text_of(&context.home, started.pid);
@@ -155,7 +171,8 @@ fn stay(
         thumbnails: args.thumbnails.policy(),
         ..MountOptions::default()
     };
-    let request = MountRequest { point, set: args.set.clone(), utc: args.utc, options };
+    let stays_inside = args.symlinks == SymlinksArg::Archive;
+    let request = MountRequest { point, set: args.set.clone(), utc: args.utc, stays_inside, options };
     let serving = serve(&context.home, &context.machine, &request)?;
     let stopper = serving.stopper();
     let interrupts = Interrupts::watch(move |count| {

@@ -13,7 +13,7 @@ const ONLY_SET: [&str; 2] = ["backstore", "none"];
 /// Options of ours without a value, as they stand in a table of file systems.
 const FLAGS: [&str; 3] = ["allow_other", "xattrs", "utc"];
 /// Options of ours with a value.
-const VALUES: [&str; 1] = ["thumbnails"];
+const VALUES: [&str; 2] = ["symlinks", "thumbnails"];
 /// Options that `mount` and systemd have for themselves, or that say what a mount of ours is anyway.
 const IGNORED: [&str; 23] = [
     "_netdev",
@@ -91,7 +91,7 @@ fn translate_option(option: &str, is_sloppy: bool) -> Result<Option<String>, Cli
         None if IGNORED.contains(&name) => Ok(None),
         _ if is_sloppy || IGNORED_STARTS.iter().any(|start| option.starts_with(start)) => Ok(None),
         _ => Err(CliError::Usage(format!(
-            "{NAME} has no mount option {option:?}: there are {} and thumbnails=all, small or none",
+            "{NAME} has no mount option {option:?}: there are {}, symlinks=archive and thumbnails=all, small or none",
             FLAGS.join(", ")
         ))),
     }

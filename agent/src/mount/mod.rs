@@ -14,7 +14,7 @@ use std::{fs, io, thread};
 
 use backstore_platform::machine::Machine;
 use backstore_vfs::host::{self, MountError, MountHandle, MountOptions, Unmounted};
-use backstore_vfs::model::{FolderOptions, Snapshots, Version};
+use backstore_vfs::model::{FolderOptions, LinkRoots, Snapshots, Version};
 
 use crate::archive::{Archive, ArchiveError, ArchiveOptions};
 use crate::home::{Home, HomeError};
@@ -31,6 +31,8 @@ pub struct MountRequest {
     pub set: Option<String>,
     /// Versions are named by their time in UTC.
     pub utc: bool,
+    /// Absolute links into the set lead to the same place in their own version.
+    pub stays_inside: bool,
     /// How.
     pub options: MountOptions,
 }
@@ -108,7 +110,9 @@ fn start(
     let options = ArchiveOptions { patience_max: SERVER_PATIENCE, ..ArchiveOptions::read() };
     let archive = Archive::open(home, machine, &options)?;
     let summary = reading::Versions::choose(&archive, request.set.as_deref(), None, &[])?.lineage;
+    let roots = summary.head.body.roots.iter().map(|root| &root[..]).filter(|_| request.stays_inside);
     let shown = FolderOptions {
+        links: LinkRoots::new(roots),
         owner: host::this_user(),
         utc: request.utc,
         set: summary.head.body.set.clone(),
@@ -122,7 +126,6 @@ fn start(
         let (home, machine) = (home.clone(), Arc::clone(machine));
         move || Archive::open(&home, &machine, &options)
     };
-    let keys = Arc::clone(&archive.keys);
     let mut versions = Versions::new(archive, &summary, Box::new(reopen));
     model.set_versions(versions.first_page()?);
     let handle = Arc::new(host::mount(Arc::clone(&model), &request.point, &request.options)?);
@@ -130,7 +133,7 @@ fn start(
     let answers = fs::read_dir(&point).and_then(|mut names| names.next().transpose());
     answers.map_err(|source| MountProblem::Io { action: "list", path: point.clone(), source })?;
     let folder = home.history_path(&summary.info.lineage.to_string());
-    let offer = past::start(folder, &keys, &model, &handle).map_err(ArchiveError::Threads)?;
+    let offer = past::start(folder, versions.archive(), &model, &handle).map_err(ArchiveError::Threads)?;
     let shown = Arc::clone(&handle);
     let show = move |newer: Vec<Version>, is_all: bool| {
         if is_all {

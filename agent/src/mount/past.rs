@@ -13,6 +13,9 @@ use backstore_protocol::keys::Keys;
 use backstore_vfs::history::{History, HistoryError};
 use backstore_vfs::host::MountHandle;
 use backstore_vfs::model::{Snapshots, Version};
+use backstore_vfs::objects::{ObjectReader, ReaderOptions};
+
+use crate::archive::Archive;
 
 /// Takes all versions of the set, whenever there are others.
 pub(super) type Offer = Sender<Vec<Version>>;
@@ -20,14 +23,17 @@ pub(super) type Offer = Sender<Vec<Version>>;
 /// Starts the thread. It ends when nobody offers versions any more.
 pub(super) fn start(
     folder: PathBuf,
-    keys: &Arc<Keys>,
+    archive: &Archive,
     model: &Arc<Snapshots>,
     handle: &Arc<MountHandle>,
 ) -> io::Result<Offer> {
     let (offer, offered) = channel();
-    let (keys, model, handle) = (Arc::clone(keys), Arc::clone(model), Arc::clone(handle));
+    let keys = Arc::clone(&archive.keys);
+    // Of its own: a first indexing would throw everything else out of the caches, and leave them full.
+    let reader = ObjectReader::new(Arc::clone(&archive.source), Keys::clone(&keys), &ReaderOptions::small())?;
+    let (model, handle) = (Arc::clone(model), Arc::clone(handle));
     thread::Builder::new().name("history".into()).spawn(move || {
-        match run(&folder, &keys, &model, &handle, &offered) {
+        match run(&folder, &keys, &reader, &model, &handle, &offered) {
             Ok(()) => {}
             Err(error @ HistoryError::InUse) => {
                 tracing::warn!(%error, "this mount has no `history` and `deleted`");
@@ -41,6 +47,7 @@ pub(super) fn start(
 fn run(
     folder: &Path,
     keys: &Keys,
+    reader: &Arc<ObjectReader>,
     model: &Arc<Snapshots>,
     handle: &MountHandle,
     offered: &Receiver<Vec<Version>>,
@@ -51,7 +58,7 @@ fn run(
     for versions in offered {
         let versions = offered.try_iter().last().unwrap_or(versions);
         let started = Instant::now();
-        match history.feed(model.reader(), &versions, || true) {
+        match history.feed(reader, &versions, || true) {
             Ok(0) => {}
             Ok(count) => {
                 let seconds = started.elapsed().as_secs_f64();

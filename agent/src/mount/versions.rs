@@ -64,6 +64,11 @@ impl Versions {
         }
     }
 
+    /// The archive they are in.
+    pub(super) const fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
     /// The newest versions, as many as one answer of the destination brings.
     pub(super) fn first_page(&mut self) -> Result<Vec<Version>, ArchiveError> {
         let page = self.page(u64::MAX, &HashMap::new())?;

@@ -9,6 +9,7 @@ mod attributes;
 mod directory;
 mod file;
 mod inode;
+mod links;
 mod listing;
 mod neighbours;
 mod past;
@@ -31,6 +32,7 @@ use bytes::Bytes;
 pub use attributes::{Attributes, FileKind, Owner};
 pub use file::{FileReading, Spare};
 pub use inode::Ino;
+pub use links::LinkRoots;
 pub use listing::{AddLine, Listed};
 pub use problem::Problem;
 pub use version::{LISTED_MAX, Version};
@@ -72,6 +74,8 @@ pub struct FolderOptions {
     pub owner: Owner,
     /// Versions are named by their time in UTC.
     pub utc: bool,
+    /// Links into these roots lead to the same place in their own version.
+    pub links: LinkRoots,
     /// What the backup set is called.
     pub set: String,
     /// The device it belongs to.
@@ -87,6 +91,7 @@ impl Default for FolderOptions {
         Self {
             owner: Owner::default(),
             utc: false,
+            links: LinkRoots::default(),
             set: String::new(),
             device: String::new(),
             place: String::new(),
@@ -215,8 +220,8 @@ impl Snapshots {
             Node::Link { target, time } => Attributes::made_up_link(ino, owner, time, target.len() as u64),
             Node::Text { bytes, time } => Attributes::made_up_file(ino, owner, time, bytes.len() as u64),
             Node::Directory { version, place, .. } | Node::File { version, place } => {
-                let (_, entry) = self.entry(&version, &place, wait)?;
-                Attributes::of_entry(ino, &entry, owner, version.version.time())
+                let (key, entry) = self.entry(&version, &place, wait)?;
+                self.attributes_of(ino, &version, &place, &key, &entry)
             }
         })
     }
@@ -261,7 +266,10 @@ impl Snapshots {
         match self.node(ino)? {
             Node::Link { target, .. } => Ok(target.to_vec()),
             Node::File { version, place } => {
-                let (_, entry) = self.entry(&version, &place, wait)?;
+                let (key, entry) = self.entry(&version, &place, wait)?;
+                if let Some(target) = self.target_inside(&place, &key, &entry) {
+                    return Ok(target);
+                }
                 let Content::Inline(target) = entry.content else { return Err(Problem::Invalid) };
                 if entry.kind == Kind::Symlink { Ok(target.into_vec()) } else { Err(Problem::Invalid) }
             }
@@ -458,10 +466,15 @@ impl Snapshots {
                 Lookup { attributes, validity: Validity::Briefly }
             }
             Item::Archived(version, key, entry) => {
-                let identity = Identity::file(version, key, entry);
                 let place = Place::Key(Arc::clone(key));
-                let ino = self.inodes.remember(&identity, Node::File { version: Arc::clone(version), place });
-                let attributes = Attributes::of_entry(ino, entry, owner, version.version.time());
+                // A link that leads somewhere else in its version is another one there.
+                let identity = match self.options.links.target(key, entry) {
+                    Some(_) => Identity::link(&view.path(), key, version.version.id.as_bytes()),
+                    None => Identity::file(version, key, entry),
+                };
+                let node = Node::File { version: Arc::clone(version), place: place.clone() };
+                let ino = self.inodes.remember(&identity, node);
+                let attributes = self.attributes_of(ino, version, &place, key, entry);
                 Lookup { attributes, validity: Validity::Briefly }
             }
         }
@@ -479,6 +492,29 @@ impl Snapshots {
             (identity, Node::File { version: Arc::clone(version), place: found.place.clone() })
         };
         let ino = self.inodes.remember(&identity, node);
-        Attributes::of_entry(ino, &found.entry, self.options.owner, version.version.time())
+        self.attributes_of(ino, version, &found.place, &found.key, &found.entry)
+    }
+
+    fn attributes_of(
+        &self,
+        ino: Ino,
+        version: &NamedVersion,
+        place: &Place,
+        key: &[u8],
+        entry: &Entry,
+    ) -> Attributes {
+        let attributes = Attributes::of_entry(ino, entry, self.options.owner, version.version.time());
+        match self.target_inside(place, key, entry) {
+            Some(target) => Attributes { size: target.len() as u64, ..attributes },
+            None => attributes,
+        }
+    }
+
+    /// Where a link leads that has to stay inside its version. In made-up directories, which are no version, links are as archived.
+    fn target_inside(&self, place: &Place, key: &[u8], entry: &Entry) -> Option<Vec<u8>> {
+        match place {
+            Place::Leaf(..) => self.options.links.target(key, entry),
+            Place::Key(_) => None,
+        }
     }
 }

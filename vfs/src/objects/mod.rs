@@ -63,6 +63,20 @@ impl Default for ReaderOptions {
     }
 }
 
+impl ReaderOptions {
+    /// For who reads little but nodes of trees, in order.
+    pub fn small() -> Self {
+        Self {
+            node_cache_bytes: 8 << 20,
+            data_cache_bytes: 2 << 20,
+            ahead_bytes_max: 1 << 20,
+            open_threads: 1,
+            reads_max: 2,
+            ..Self::default()
+        }
+    }
+}
+
 /// An object that is wanted, and as what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Want {

@@ -172,6 +172,27 @@ fn implied_directories_have_the_snapshots_time() {
 }
 
 #[test]
+fn links_stay_in_their_version_if_asked_for() {
+    let mut archive = TestArchive::new();
+    for path in ["/", "/home", "/home/a"] {
+        archive.add(&unix(path), Entry::new(Kind::Directory), &[]);
+    }
+    archive.add(&unix("/home/a/in"), Entry::new(Kind::Symlink), &file(b"/home/a/x"));
+    archive.add(&unix("/home/a/out"), Entry::new(Kind::Symlink), &file(b"/etc/x"));
+    let root = archive.finish();
+    let reader = ObjectReader::new(archive.source(), archive.keys(), &ReaderOptions::default()).unwrap();
+    let links = LinkRoots::new([&b"/\0home\0a"[..]]);
+    let snapshots = Snapshots::new(&reader, FolderOptions { links, ..options_of_folder() }).unwrap();
+    snapshots.set_versions(vec![at(1, root)]);
+    for (name, target) in [("in", &b"../../home/a/x"[..]), ("out", b"/etc/x")] {
+        let found = find(&snapshots, &format!("1970-01-12_14-46-50/home/a/{name}")).unwrap();
+        assert_eq!(snapshots.read_link(found.ino, WAIT).unwrap(), target);
+        assert_eq!(found.size, target.len() as u64);
+        assert_eq!(snapshots.attributes(found.ino, WAIT).unwrap(), found);
+    }
+}
+
+#[test]
 fn xattrs_are_those_of_the_entry() {
     let mut archive = TestArchive::new();
     let large = noise(20_000, 3);
