@@ -7,6 +7,7 @@
 mod feed;
 mod rows;
 mod seal;
+mod search;
 #[cfg(test)]
 mod tests;
 
@@ -19,14 +20,16 @@ use std::sync::RwLock;
 
 use backstore_protocol::entry::Entry;
 use backstore_protocol::keys::Keys;
+use backstore_protocol::path::ArchivePath;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 
 use crate::objects::ReadError;
 use crate::sync::{read, write};
 use rows::{PROGRESS, Progress};
-use seal::RowSeal;
+use seal::{PathHash, RowSeal};
 
 pub use rows::NameFlags;
+pub use search::{FOUND_MAX, FoundFile, Pattern};
 
 /// The index of one backup set.
 pub struct History {
@@ -68,6 +71,9 @@ pub struct PastState {
     /// What it was; nothing if it was not there, or was a directory.
     pub entry: Option<Entry>,
 }
+
+/// A sequence, and the path and entry that there were from it on.
+type KeyedState = (u64, Option<(Vec<u8>, Entry)>);
 
 /// A name that was ever in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,13 +147,25 @@ impl History {
 
     /// What became of a path, oldest first. `path` has the form that keys are made of.
     pub fn states(&self, path: &[u8]) -> Result<Vec<PastState>, HistoryError> {
-        let prefix = rows::states_prefix(&self.seal.path(path));
+        let states = self.keyed_states(&self.seal.path(path))?.into_iter();
+        let state =
+            |(sequence, known): KeyedState| PastState { sequence, entry: known.map(|(_, entry)| entry) };
+        Ok(states.map(state).collect())
+    }
+
+    /// The same, with the path.
+    fn keyed_states(&self, path: &PathHash) -> Result<Vec<KeyedState>, HistoryError> {
+        let prefix = rows::states_prefix(path);
         let mut states = Vec::new();
         self.scan(&prefix, &prefix, |key, value| {
             let sequence = rows::sequence_of(key)?;
-            let entry =
-                if value.is_empty() { None } else { Some(rows::decode_entry(&self.seal.open(key, value)?)?) };
-            states.push(PastState { sequence, entry });
+            if value.is_empty() {
+                states.push((sequence, None));
+                return Some(true);
+            }
+            let (key, entry) = rows::decode_entry(&self.seal.open(key, value)?)?;
+            let path = ArchivePath::from_key(&key).ok()?;
+            states.push((sequence, Some((path.joined().to_vec(), entry))));
             Some(true)
         })?;
         Ok(states)

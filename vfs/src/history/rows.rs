@@ -77,6 +77,9 @@ pub(super) fn names_prefix(directory: &PathHash) -> Vec<u8> {
     [b"n", &directory[..]].concat()
 }
 
+/// Begins the keys of all names.
+pub(super) const ALL_NAMES: [u8; 1] = [b'n'];
+
 pub(super) fn name_key(directory: &PathHash, path: &PathHash) -> Vec<u8> {
     [b"n", &directory[..], &path[..]].concat()
 }
@@ -130,11 +133,14 @@ pub(super) fn encode_entry(key: &[u8], entry: &Entry) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn decode_entry(bytes: &[u8]) -> Option<Entry> {
+/// The key and the entry.
+pub(super) fn decode_entry(bytes: &[u8]) -> Option<(Vec<u8>, Entry)> {
     let (count, rest) = bytes.split_first_chunk()?;
     let size = ObjectId::SIZE.checked_mul(u32::from_be_bytes(*count) as usize)?;
     let (references, payload) = rest.split_at_checked(size)?;
     let references: Vec<_> = reference_ids(references).collect();
     let node = Node::parse(0, &references, Bytes::copy_from_slice(payload)).ok()?;
-    Items::start(Arc::new(node)).read_entry().ok()?
+    let mut items = Items::start(Arc::new(node));
+    let entry = items.read_entry().ok()??;
+    Some((items.key().to_vec(), entry))
 }

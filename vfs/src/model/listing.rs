@@ -81,8 +81,11 @@ impl Snapshots {
             fits
         };
         match (view, history, wait) {
-            (View::History(_) | View::Deleted(_) | View::ChangesOf(..), Some(_), Wait::Not) => {
-                Err(Problem::NotInMemory)
+            (view, Some(_), Wait::Not) if view.is_on_disk() => Err(Problem::NotInMemory),
+            (View::SearchFor(pattern), Some(history), _) => {
+                let found = self.searches.find(&history, pattern)?;
+                Past { history: &history, list: &list }.list_found(view, &found, from, &mut each);
+                Ok(())
             }
             (View::ChangesOf(version, path), Some(history), _) => {
                 Past { history: &history, list: &list }.list_changes(version, path, from, &mut each)

@@ -47,7 +47,7 @@ use file::{Files, ReadFile};
 use inode::{Identity, Inodes, Node, Place};
 use listing::Listings;
 use neighbours::Neighbours;
-use past::Past;
+use past::{Past, Searches};
 use regions::Regions;
 use version::{NamedVersion, VersionList};
 use views::{Around, Item, View};
@@ -65,6 +65,7 @@ pub struct Snapshots {
     regions: Regions,
     taker: TakerSlot,
     history: RwLock<Option<Arc<History>>>,
+    searches: Searches,
 }
 
 /// How a folder is shown.
@@ -168,6 +169,7 @@ impl Snapshots {
             listings: Listings::default(),
             ahead: Ahead::default(),
             history: RwLock::default(),
+            searches: Searches::new(),
         })
     }
 
@@ -419,8 +421,16 @@ impl Snapshots {
     fn find_in_view(&self, view: &View, name: &[u8], wait: Wait) -> Result<Option<Item>, Problem> {
         let (list, history) = (self.current(), self.history());
         match (view, history, wait) {
-            (View::History(_) | View::Deleted(_) | View::ChangesOf(..), Some(_), Wait::Not) => {
-                Err(Problem::NotInMemory)
+            (view, Some(_), Wait::Not) if view.is_on_disk() => Err(Problem::NotInMemory),
+            (View::SearchFor(pattern), Some(history), _) => {
+                let (found, mut item) = (self.searches.find(&history, pattern)?, None);
+                Past { history: &history, list: &list }.list_found(view, &found, 0, &mut |line| {
+                    if *line.name == *name {
+                        item = Some(line.item);
+                    }
+                    item.is_none()
+                });
+                Ok(item)
             }
             (View::ChangesOf(version, path), Some(history), _) => {
                 Past { history: &history, list: &list }.find_change(version, path, name)

@@ -105,6 +105,7 @@ copied and never changed.
   history/               every version of a file, as history/home/you/report.odt/
   deleted/               the last version of each file that is gone
   changes/               what each version added or changed
+  search/*.odt/          links to all files of that name, in the newest version that has each
 
 To get something back, copy it: in a file manager by drag and drop, in a terminal by
 

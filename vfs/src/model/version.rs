@@ -159,6 +159,11 @@ impl VersionList {
         within.into_iter().find(|named| !named.version.is_partial)
     }
 
+    /// The newest complete version of those with these sequences, the second one excluded.
+    pub(super) fn newest_within(&self, from: u64, to: u64) -> Option<&Arc<NamedVersion>> {
+        self.complete_before(to).filter(|named| named.version.sequence >= from)
+    }
+
     /// The newest complete version of those before a sequence.
     pub(super) fn complete_before(&self, sequence: u64) -> Option<&Arc<NamedVersion>> {
         let start = self.newest_first.partition_point(|named| named.version.sequence >= sequence);

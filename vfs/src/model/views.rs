@@ -12,6 +12,7 @@ use chrono::DateTime;
 use super::directory::{above, names_of};
 use super::texts::Text;
 use super::version::{Day, LATEST, NamedVersion, VersionList};
+use crate::history::Pattern;
 use crate::moment::{Moment, is_version_name};
 
 /// A made-up directory.
@@ -35,6 +36,10 @@ pub(super) enum View {
     Changes,
     /// A version in there, and what is below it, likewise.
     ChangesOf(Arc<NamedVersion>, Arc<[u8]>),
+    /// `.backstore/search`.
+    Search,
+    /// What fits a pattern.
+    SearchFor(Arc<[u8]>),
 }
 
 /// A level of `by-time`.
@@ -85,9 +90,12 @@ const GMT: &str = "gmt";
 pub(super) const HISTORY: &str = "history";
 pub(super) const DELETED: &str = "deleted";
 const CHANGES: &str = "changes";
+const SEARCH: &str = "search";
 const README: &str = "README.txt";
 /// Names that ask indexers to stay away. They are found and not listed.
 const KEEP_OUT: [&str; 2] = [".metadata_never_index", ".trackerignore"];
+/// Of a pattern. Longer ones take long to read and find nothing.
+const PATTERN_BYTES_MAX: usize = 255;
 /// Orders below this are those of fixed names.
 const FIXED: u64 = 1 << 10;
 /// More than any sequence that is listed.
@@ -122,6 +130,8 @@ impl View {
             Self::Deleted(path) => past(&[HUB, DELETED], path),
             Self::Changes => below(CHANGES.to_owned()),
             Self::ChangesOf(version, path) => past(&[HUB, CHANGES, &version.name], path),
+            Self::Search => below(SEARCH.to_owned()),
+            Self::SearchFor(pattern) => past(&[HUB, SEARCH], pattern),
         }
     }
 
@@ -129,7 +139,8 @@ impl View {
     pub(super) fn parent(&self) -> Self {
         match self {
             Self::Folder | Self::Hub => Self::Folder,
-            Self::Ids | Self::Gmt | Self::Changes | Self::ByTime(Period::Always) => Self::Hub,
+            Self::Ids | Self::Gmt | Self::Changes | Self::Search | Self::ByTime(Period::Always) => Self::Hub,
+            Self::SearchFor(_) => Self::Search,
             Self::ByTime(Period::Year(_)) => Self::ByTime(Period::Always),
             Self::ByTime(Period::Month(year, _)) => Self::ByTime(Period::Year(*year)),
             Self::ByTime(Period::Day(day)) => Self::ByTime(Period::Month(day.year, day.month)),
@@ -139,6 +150,11 @@ impl View {
             Self::ChangesOf(_, path) if path.is_empty() => Self::Changes,
             Self::ChangesOf(version, path) => Self::ChangesOf(Arc::clone(version), above(path).into()),
         }
+    }
+
+    /// Whether it is made from the index, which is on a disk.
+    pub(super) const fn is_on_disk(&self) -> bool {
+        matches!(self, Self::History(_) | Self::Deleted(_) | Self::ChangesOf(..) | Self::SearchFor(_))
     }
 
     /// What `name` stands for.
@@ -151,7 +167,12 @@ impl View {
             // Beginnings of ids and all kinds of times are found there as well.
             Self::Ids | Self::Gmt => self.link_at(around, text),
             Self::Changes => self.change_of(around, around.list.find(name)?),
-            Self::History(_) | Self::Deleted(_) | Self::ChangesOf(..) => None,
+            Self::Search if name.len() <= PATTERN_BYTES_MAX => {
+                Pattern::new(name).map(|_| Item::View(Self::SearchFor(name.into())))
+            }
+            Self::Search | Self::SearchFor(_) | Self::History(_) | Self::Deleted(_) | Self::ChangesOf(..) => {
+                None
+            }
         }
     }
 
@@ -195,6 +216,11 @@ impl View {
         }
     }
 
+    /// Names that lead from here to the folder.
+    pub(super) fn way_up(&self) -> Vec<u8> {
+        "../".repeat(self.names().len()).into_bytes()
+    }
+
     fn link_to(&self, version: &Arc<NamedVersion>) -> Item {
         let target = "../".repeat(self.names().len()) + &version.name;
         Item::Link(target.into_bytes(), Some(Arc::clone(version)))
@@ -221,7 +247,9 @@ impl View {
                     Some(Line { order, name: Cow::Borrowed(name), item: view.change_of(&around, named)? })
                 }))
             }
-            Self::History(_) | Self::Deleted(_) | Self::ChangesOf(..) => Box::new(std::iter::empty()),
+            Self::Search | Self::SearchFor(_) | Self::History(_) | Self::Deleted(_) | Self::ChangesOf(..) => {
+                Box::new(std::iter::empty())
+            }
         }
     }
 
@@ -294,7 +322,7 @@ impl View {
 }
 
 fn fixed_in_folder(around: &Around<'_>) -> impl Iterator<Item = (&'static str, Item)> + use<> {
-    let past: &[&str] = if around.history.is_some() { &[HISTORY, DELETED, CHANGES] } else { &[] };
+    let past: &[&str] = if around.history.is_some() { &[HISTORY, DELETED, CHANGES, SEARCH] } else { &[] };
     let names = [README, BY_TIME].into_iter().chain(past.iter().copied());
     names.map(|name| (name, Item::Link(format!("{HUB}/{name}").into_bytes(), None)))
 }
@@ -306,6 +334,7 @@ fn fixed_in_hub(around: &Around<'_>) -> impl Iterator<Item = (&'static str, Item
         (HISTORY, View::History(Arc::from([]))),
         (DELETED, View::Deleted(Arc::from([]))),
         (CHANGES, View::Changes),
+        (SEARCH, View::Search),
     ];
     let past = past.into_iter().take(if around.history.is_some() { usize::MAX } else { 0 });
     let views = views.into_iter().chain(past).map(|(name, view)| (name, Item::View(view)));

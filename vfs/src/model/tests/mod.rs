@@ -54,7 +54,9 @@ fn options_of_folder() -> FolderOptions {
 fn versions_listed(snapshots: &Snapshots) -> Vec<String> {
     let all = names(snapshots, Ino::ROOT);
     all.into_iter()
-        .filter(|name| !["README.txt", "by-time", "history", "deleted", "changes"].contains(&name.as_str()))
+        .filter(|name| {
+            !["README.txt", "by-time", "history", "deleted", "changes", "search"].contains(&name.as_str())
+        })
         .collect()
 }
 

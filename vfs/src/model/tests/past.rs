@@ -161,6 +161,45 @@ fn changes_are_what_a_version_added_or_changed() {
 }
 
 #[test]
+fn what_is_looked_for_is_found_in_the_newest_version_that_has_it() {
+    let world = world();
+    let snapshots = &world.snapshots;
+    let found = |pattern: &str| {
+        let ino = find(snapshots, &format!(".backstore/search/{pattern}")).unwrap().ino;
+        let link = |(name, attributes): (Vec<u8>, Attributes)| {
+            let target = snapshots.read_link(attributes.ino, WAIT).unwrap();
+            assert_eq!(snapshots.lookup(ino, &name, WAIT).unwrap().attributes, attributes);
+            (String::from_utf8_lossy(&name).into_owned(), String::from_utf8_lossy(&target).into_owned())
+        };
+        assert_eq!(list_in_steps(snapshots, ino, 1).unwrap(), list(snapshots, ino));
+        list(snapshots, ino).into_iter().map(link).collect::<Vec<_>>()
+    };
+    let to = |name: &str, target: String| (name.to_owned(), format!("../../../{target}"));
+    assert_eq!(found("*.TXT"), []);
+    assert_eq!(found("*.txt"), [to("a.txt", format!("{FOURTH}/d/a.txt"))]);
+    assert_eq!(found("x"), [to("x", format!("{FIRST}/gone/deep/x"))]);
+    assert_eq!(found("{b,win}"), [to("b", format!("{FIRST}/d/b")), to("win", format!("{FOURTH}/C:/win"))]);
+    assert_eq!(found("nothing*"), []);
+    assert!(names_of_bytes(snapshots, find(snapshots, ".backstore/search").unwrap().ino).is_empty());
+    for name in ["[", ".hidden", &"x".repeat(300)] {
+        assert!(matches!(find(snapshots, &format!(".backstore/search/{name}")), Err(Problem::NotFoundYet)));
+    }
+    // A name that several files have.
+    let mut archive = TestArchive::new();
+    for path in ["/a", "/b", "/c"] {
+        archive.add(&unix(path), Entry::new(Kind::Directory), &[]);
+        timed(&mut archive, &unix(&format!("{path}/n.txt")), path.as_bytes(), 1);
+    }
+    let versions = vec![at(1, archive.finish())];
+    let folder = TempDir::new().unwrap();
+    let history = Arc::new(History::open(folder.path(), &archive.keys()).unwrap());
+    let snapshots = super::snapshots(&archive, versions.clone());
+    history.feed(snapshots.reader(), &versions, || true).unwrap();
+    snapshots.set_history(history);
+    assert_eq!(texts(&snapshots, ".backstore/search/n.*"), ["n.txt", "n~2.txt", "n~3.txt"]);
+}
+
+#[test]
 fn every_directory_leads_to_its_history() {
     let world = world();
     let snapshots = &world.snapshots;
