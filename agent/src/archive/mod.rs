@@ -47,6 +47,7 @@ pub struct Archive {
     pub reader: Arc<ObjectReader>,
     vault: Option<Arc<Vault>>,
     cache: Option<Arc<CachedDestination>>,
+    snapshots_at_once: usize,
 }
 
 /// Why an archive cannot be used.
@@ -107,17 +108,24 @@ pub struct ArchiveOptions {
     pub reader: ReaderOptions,
     /// A server that cannot be reached is tried for no longer than this, whatever the configuration says.
     pub patience_max: Duration,
+    /// Snapshots of each set that come with the list of sets: one to know what it is called, more for whoever shows them all.
+    pub snapshots_at_once: usize,
 }
 
 impl ArchiveOptions {
     /// For reading much.
     pub fn read() -> Self {
-        Self { access: Access::Read, reader: ReaderOptions::default(), patience_max: Duration::MAX }
+        Self {
+            access: Access::Read,
+            reader: ReaderOptions::default(),
+            patience_max: Duration::MAX,
+            snapshots_at_once: 1,
+        }
     }
 
     /// For a backup, which reads little but nodes.
     pub fn write() -> Self {
-        Self { access: Access::Write, reader: ReaderOptions::small(), patience_max: Duration::MAX }
+        Self { access: Access::Write, reader: ReaderOptions::small(), ..Self::read() }
     }
 }
 
@@ -174,6 +182,7 @@ impl Archive {
         let place = file.destination.to_string();
         let log = Self::read_log(home, &*source, file, &place)?;
         Ok(Self {
+            snapshots_at_once: options.snapshots_at_once,
             source,
             destination,
             keys,

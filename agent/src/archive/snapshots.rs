@@ -5,6 +5,7 @@ use std::sync::Arc;
 use backstore_protocol::ids::{LineageId, SnapshotId};
 use backstore_protocol::snapshot::{Body, Header};
 use backstore_protocol::store::{LineageInfo, StoredSnapshot};
+use backstore_vfs::objects::Want;
 use backstore_vfs::view::View;
 
 use super::{Archive, ArchiveError};
@@ -33,6 +34,8 @@ pub struct LineageSummary {
     pub head: OpenedSnapshot,
     /// The name of the device that made it.
     pub device_name: String,
+    /// Its newest snapshots, as the destination holds them: so many as the archive was opened for.
+    pub newest: Vec<StoredSnapshot>,
 }
 
 /// Snapshots of one lineage, newest first, a page at a time.
@@ -51,17 +54,29 @@ impl Archive {
     /// All lineages of the account, by the name of their set.
     pub fn lineages(&self) -> Result<Vec<LineageSummary>, ArchiveError> {
         let mut lineages = Vec::new();
-        for info in self.source.lineages()? {
-            let newest = self.source.snapshots(info.lineage, u64::MAX, 1)?;
-            let Some(newest) = newest.into_iter().next() else { continue };
-            let head = self.open_snapshot(&newest)?;
+        for (info, newest) in self.newest_of_each()? {
+            let Some(head) = newest.first() else { continue };
+            let head = self.open_snapshot(head)?;
             let device = self.log.device(head.header.device);
             let device_name =
                 device.map_or_else(|| head.header.device.to_string(), |device| device.name.clone());
-            lineages.push(LineageSummary { info, head, device_name });
+            lineages.push(LineageSummary { info, head, device_name, newest });
         }
         lineages.sort_by(|a, b| (&a.head.body.set, &a.device_name).cmp(&(&b.head.body.set, &b.device_name)));
         Ok(lineages)
+    }
+
+    /// The newest snapshots of each lineage; their bodies are on their way.
+    fn newest_of_each(&self) -> Result<Vec<(LineageInfo, Vec<StoredSnapshot>)>, ArchiveError> {
+        let mut all = Vec::new();
+        for info in self.source.lineages()? {
+            let newest = self.source.snapshots(info.lineage, u64::MAX, self.snapshots_at_once)?;
+            all.push((info, newest));
+        }
+        let stored = all.iter().flat_map(|(_, newest)| newest);
+        let headers = stored.filter_map(|stored| Header::decode(&stored.header).ok());
+        self.reader.prefetch(headers.map(|header| Want::Body(header.body)));
+        Ok(all)
     }
 
     /// The snapshots of a lineage, newest first.

@@ -107,7 +107,9 @@ fn start(
     records: &Records,
     was_made: bool,
 ) -> Result<Serving, MountProblem> {
-    let options = ArchiveOptions { patience_max: SERVER_PATIENCE, ..ArchiveOptions::read() };
+    let snapshots_at_once = versions::PAGE;
+    let options =
+        ArchiveOptions { patience_max: SERVER_PATIENCE, snapshots_at_once, ..ArchiveOptions::read() };
     let archive = Archive::open(home, machine, &options)?;
     let summary = reading::Versions::choose(&archive, request.set.as_deref(), None, &[])?.lineage;
     let roots = summary.head.body.roots.iter().map(|root| &root[..]).filter(|_| request.stays_inside);

@@ -25,6 +25,8 @@ pub(super) struct Versions {
     lineage: LineageId,
     /// The time zone of the newest version, for those whose body is damaged.
     zone: String,
+    /// The first page, until it is shown.
+    newest: Vec<StoredSnapshot>,
     /// Newest first.
     shown: Vec<Version>,
     /// Where the older ones begin that are not known yet.
@@ -43,7 +45,7 @@ struct Page {
 }
 
 /// Snapshots of a page.
-const PAGE: usize = 128;
+pub(super) const PAGE: usize = 128;
 /// Versions that are shown at most: the newest.
 const VERSIONS_MAX: usize = 200_000;
 /// How long one wait for new snapshots takes.
@@ -58,6 +60,7 @@ impl Versions {
             reopen,
             lineage: summary.info.lineage,
             zone: summary.head.body.zone.clone(),
+            newest: summary.newest.clone(),
             shown: Vec::new(),
             older: None,
             refused: 0,
@@ -71,7 +74,8 @@ impl Versions {
 
     /// The newest versions, as many as one answer of the destination brings.
     pub(super) fn first_page(&mut self) -> Result<Vec<Version>, ArchiveError> {
-        let page = self.page(u64::MAX, &HashMap::new())?;
+        let newest = std::mem::take(&mut self.newest);
+        let page = self.page_of(newest, u64::MAX, &HashMap::new())?;
         (self.shown, self.older) = (page.versions, page.next);
         Ok(self.shown.clone())
     }
@@ -156,6 +160,15 @@ impl Versions {
     /// The versions before a sequence, newest first. The bodies of those that are not `known` are asked for together.
     fn page(&mut self, before: u64, known: &HashMap<SnapshotId, Version>) -> Result<Page, ArchiveError> {
         let stored = self.archive.source.snapshots(self.lineage, before, PAGE)?;
+        self.page_of(stored, before, known)
+    }
+
+    fn page_of(
+        &mut self,
+        stored: Vec<StoredSnapshot>,
+        before: u64,
+        known: &HashMap<SnapshotId, Version>,
+    ) -> Result<Page, ArchiveError> {
         let mut headers = Vec::with_capacity(stored.len());
         let mut next = None;
         let mut may_renew = true;
