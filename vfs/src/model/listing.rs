@@ -10,9 +10,8 @@ use std::sync::Mutex;
 
 use super::directory::{Directory, Entries, Found, name_of};
 use super::inode::{Identity, Ino};
-use super::past::Past;
-use super::views::{Line, View};
-use super::{Attributes, Lookup, Problem, Snapshots, Validity};
+use super::views::View;
+use super::{Attributes, Problem, Snapshots, Validity};
 use crate::objects::Wait;
 use crate::sync::lock;
 
@@ -33,7 +32,7 @@ pub struct Listed<'a> {
 pub type AddLine<'a> = dyn FnMut(&Listed<'_>) -> bool + 'a;
 
 /// Cookie after `.` and `..`.
-const FIRST: u64 = 2;
+pub(super) const FIRST: u64 = 2;
 /// Cookie after the last line.
 const LAST: u64 = 1 << 62;
 
@@ -64,42 +63,6 @@ impl Snapshots {
                     self.neighbours.listed(&directory.version, directory.key_path());
                 }
                 result
-            }
-        }
-    }
-
-    fn list_view(&self, view: &View, cookie: u64, wait: Wait, add: &mut AddLine<'_>) -> Result<(), Problem> {
-        let (list, history) = (self.current(), self.history());
-        let from = cookie.saturating_sub(FIRST);
-        let mut each = |line: Line<'_>| {
-            let cookie = FIRST + 1 + line.order;
-            let Lookup { attributes, validity } = self.remember_item(view, &line.name, &line.item);
-            let fits = add(&Listed { name: &line.name, cookie, attributes, validity });
-            if !fits {
-                self.forget(attributes.ino, 1);
-            }
-            fits
-        };
-        match (view, history, wait) {
-            (view, Some(_), Wait::Not) if view.is_on_disk() => Err(Problem::NotInMemory),
-            (View::SearchFor(pattern), Some(history), _) => {
-                let found = self.searches.find(&history, pattern)?;
-                Past { history: &history, list: &list }.list_found(view, &found, from, &mut each);
-                Ok(())
-            }
-            (View::ChangesOf(version, path), Some(history), _) => {
-                Past { history: &history, list: &list }.list_changes(version, path, from, &mut each)
-            }
-            (View::History(path), Some(history), _) => {
-                Past { history: &history, list: &list }.list_versions(path, from, &mut each)
-            }
-            (View::Deleted(path), Some(history), _) => {
-                Past { history: &history, list: &list }.list_deleted(path, from, &mut each)
-            }
-            (_, _, _) => {
-                let mut lines = view.lines(&self.around(&list)).filter(|line| line.order >= from);
-                lines.try_for_each(|line| each(line).then_some(()));
-                Ok(())
             }
         }
     }

@@ -6,12 +6,16 @@
 
 mod ahead;
 mod attributes;
+mod calendar;
 mod directory;
 mod file;
+mod found;
 mod inode;
 mod links;
 mod listing;
+mod made_up;
 mod neighbours;
+mod options;
 mod past;
 mod problem;
 mod regions;
@@ -25,7 +29,7 @@ mod watch;
 use std::io;
 use std::sync::{Arc, Mutex, RwLock};
 
-use backstore_protocol::entry::{Content, Entry, Kind, Time, Xattr};
+use backstore_protocol::entry::{Content, Entry, Kind, Xattr};
 use backstore_protocol::tree::{Items, lookup};
 use bytes::Bytes;
 
@@ -34,6 +38,7 @@ pub use file::{FileReading, Spare};
 pub use inode::Ino;
 pub use links::LinkRoots;
 pub use listing::{AddLine, Listed};
+pub use options::FolderOptions;
 pub use problem::Problem;
 pub use version::{LISTED_MAX, Version};
 
@@ -44,13 +49,12 @@ use crate::sync::{lock, read, write};
 use ahead::Ahead;
 use directory::{Directory, Found};
 use file::{Files, ReadFile};
+use found::Searches;
 use inode::{Identity, Inodes, Node, Place};
 use listing::Listings;
 use neighbours::Neighbours;
-use past::{Past, Searches};
 use regions::Regions;
 use version::{NamedVersion, VersionList};
-use views::{Around, Item, View};
 
 /// All versions of a backup set as one folder.
 pub struct Snapshots {
@@ -66,39 +70,6 @@ pub struct Snapshots {
     taker: TakerSlot,
     history: RwLock<Option<Arc<History>>>,
     searches: Searches,
-}
-
-/// How a folder is shown.
-#[derive(Clone)]
-pub struct FolderOptions {
-    /// Who things belong to that have no owner of their own.
-    pub owner: Owner,
-    /// Versions are named by their time in UTC.
-    pub utc: bool,
-    /// Links into these roots lead to the same place in their own version.
-    pub links: LinkRoots,
-    /// What the backup set is called.
-    pub set: String,
-    /// The device it belongs to.
-    pub device: String,
-    /// Where the archive is.
-    pub place: String,
-    /// The time, in milliseconds since 1970: what `yesterday` is counted from.
-    pub now: Arc<dyn Fn() -> i64 + Send + Sync>,
-}
-
-impl Default for FolderOptions {
-    fn default() -> Self {
-        Self {
-            owner: Owner::default(),
-            utc: false,
-            links: LinkRoots::default(),
-            set: String::new(),
-            device: String::new(),
-            place: String::new(),
-            now: Arc::new(|| chrono::Utc::now().timestamp_millis()),
-        }
-    }
 }
 
 /// What is no more as it was, for a host to tell its system.
@@ -178,18 +149,6 @@ impl Snapshots {
         let newer = Arc::new(VersionList::new(versions, self.options.utc));
         let old = std::mem::replace(&mut *write(&self.versions), Arc::clone(&newer));
         Changed { names: old.names_changed_in(&newer), directories: self.made_up_directories() }
-    }
-
-    /// Shows what became of files from now on, as far as `history` knows.
-    pub fn set_history(&self, history: Arc<History>) {
-        *write(&self.history) = Some(history);
-    }
-
-    /// Made-up directories that the system knows: what they list has changed when the history knows more.
-    pub fn made_up_directories(&self) -> Vec<Ino> {
-        let mut directories = self.inodes.views();
-        directories.push(Ino::ROOT);
-        directories
     }
 
     /// The names of all versions, newest first.
@@ -387,105 +346,6 @@ impl Snapshots {
             Node::Version(_) | Node::View(_) | Node::Link { .. } | Node::Text { .. } => Ok(Vec::new()),
             Node::Directory { version, place, .. } | Node::File { version, place } => {
                 Ok(self.entry(&version, &place, wait)?.1.xattrs)
-            }
-        }
-    }
-
-    fn folder(&self) -> Attributes {
-        Attributes::made_up_directory(Ino::ROOT, self.options.owner, self.time())
-    }
-
-    /// When what is made up changed last.
-    fn time(&self) -> Time {
-        self.current().newest_first.first().map_or_else(Time::default, |newest| newest.version.time())
-    }
-
-    /// The made-up directory that an inode stands for, if it does.
-    fn view(&self, ino: Ino) -> Result<Option<View>, Problem> {
-        if ino == Ino::ROOT {
-            return Ok(Some(View::Folder));
-        }
-        Ok(if let Node::View(view) = self.node(ino)? { Some(view) } else { None })
-    }
-
-    fn history(&self) -> Option<Arc<History>> {
-        read(&self.history).clone()
-    }
-
-    fn around<'a>(&self, list: &'a VersionList) -> Around<'a> {
-        let history = self.history().map(|history| history.indexed_to());
-        Around { list, history, now: (self.options.now)() }
-    }
-
-    /// What a name in a made-up directory stands for.
-    fn find_in_view(&self, view: &View, name: &[u8], wait: Wait) -> Result<Option<Item>, Problem> {
-        let (list, history) = (self.current(), self.history());
-        match (view, history, wait) {
-            (view, Some(_), Wait::Not) if view.is_on_disk() => Err(Problem::NotInMemory),
-            (View::SearchFor(pattern), Some(history), _) => {
-                let (found, mut item) = (self.searches.find(&history, pattern)?, None);
-                Past { history: &history, list: &list }.list_found(view, &found, 0, &mut |line| {
-                    if *line.name == *name {
-                        item = Some(line.item);
-                    }
-                    item.is_none()
-                });
-                Ok(item)
-            }
-            (View::ChangesOf(version, path), Some(history), _) => {
-                Past { history: &history, list: &list }.find_change(version, path, name)
-            }
-            (View::History(path), Some(history), _) => {
-                Past { history: &history, list: &list }.find_version(path, name)
-            }
-            (View::Deleted(path), Some(history), _) => {
-                Past { history: &history, list: &list }.find_deleted(path, name)
-            }
-            (_, _, _) => Ok(view.find(&self.around(&list), name)),
-        }
-    }
-
-    /// Gives what was found in a made-up directory its inode.
-    fn remember_item(&self, view: &View, name: &[u8], item: &Item) -> Lookup {
-        let owner = self.options.owner;
-        match item {
-            Item::Version(version) => {
-                let identity = Identity::directory(&version.version.id, &[]);
-                let ino = self.inodes.remember(&identity, Node::Version(Arc::clone(version)));
-                let attributes = Attributes::made_up_directory(ino, owner, version.version.time());
-                Lookup { attributes, validity: Validity::UntilChanged }
-            }
-            Item::View(view) => {
-                let ino = self.inodes.remember(&Identity::view(view), Node::View(view.clone()));
-                let attributes = Attributes::made_up_directory(ino, owner, self.time());
-                Lookup { attributes, validity: Validity::Briefly }
-            }
-            Item::Link(target, version) => {
-                let time = version.as_ref().map_or_else(|| self.time(), |named| named.version.time());
-                let node = Node::Link { target: target.clone().into(), time };
-                let ino = self.inodes.remember(&Identity::link(&view.path(), name, target), node);
-                let attributes = Attributes::made_up_link(ino, owner, time, target.len() as u64);
-                Lookup { attributes, validity: Validity::Briefly }
-            }
-            Item::Text(text) => {
-                let bytes = text.bytes(&self.current(), &self.options, self.history().as_deref());
-                let (identity, size) = (Identity::text(view, name, &bytes), bytes.len() as u64);
-                let time = self.time();
-                let ino = self.inodes.remember(&identity, Node::Text { bytes, time });
-                let attributes = Attributes::made_up_file(ino, owner, time, size);
-                Lookup { attributes, validity: Validity::Briefly }
-            }
-            Item::Archived(version, key, entry) => {
-                let place = Place::Key(Arc::clone(key));
-                // A link that leads somewhere else in its version is another one there.
-                let identity = match self.options.links.target(key, entry) {
-                    Some(_) => Identity::link(&view.path(), key, version.version.id.as_bytes()),
-                    None => Identity::file(version, key, entry),
-                };
-                let node = Node::File { version: Arc::clone(version), place: place.clone() };
-                let ino = self.inodes.remember(&identity, node);
-                let attributes = self.attributes_of(ino, version, &place, key, entry);
-                Lookup { attributes, validity: Validity::Briefly }
             }
         }
     }

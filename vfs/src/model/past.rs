@@ -4,8 +4,7 @@
 //! All of it comes from the index (`history`), which is on this computer's disk: whoever must not wait for that is told so.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use backstore_protocol::entry::Entry;
 use backstore_protocol::path::{ArchivePath, check_name};
@@ -15,10 +14,8 @@ use super::inode::{Identity, Node};
 use super::version::{NamedVersion, VersionList};
 use super::views::{DELETED, HISTORY, HUB, Item, Line, View, newest_first};
 use super::{Attributes, Lookup, Problem, Snapshots, Validity};
-use crate::cache::Cache;
 use crate::change::Change;
-use crate::history::{FoundFile, History, NameFlags, ORDER_MAX, PastName, PastState, Pattern};
-use crate::sync::lock;
+use crate::history::{History, NameFlags, ORDER_MAX, PastName, PastState};
 
 /// Names in a directory come behind the versions of a file.
 const NAMES_FROM: u64 = 2 * ORDER_MAX;
@@ -149,27 +146,6 @@ impl Past<'_> {
         Ok(())
     }
 
-    /// Links to what was found, each to the newest version that has it.
-    pub(super) fn list_found(&self, view: &View, found: &[FoundFile], from: u64, each: &mut EachLine<'_>) {
-        let mut times: HashMap<&[u8], u32> = HashMap::new();
-        for (file, order) in found.iter().zip(0..) {
-            let name = file.path.rsplit(|byte| *byte == 0).next().unwrap_or_default();
-            let count = times.entry(name).and_modify(|count| *count += 1).or_insert(1);
-            let range = file.range();
-            let Some(version) = self.list.newest_within(range.start, range.end).filter(|_| order >= from)
-            else {
-                continue;
-            };
-            let mut target = [&view.way_up(), version.name.as_bytes()].concat();
-            names_of(&file.path).for_each(|part| target.extend([b"/", part].concat()));
-            let name = if *count == 1 { name.to_vec() } else { marked(name, &format!("~{count}")) };
-            let item = Item::Link(target, Some(Arc::clone(version)));
-            if !each(Line { order, name: Cow::Owned(name), item }) {
-                return;
-            }
-        }
-    }
-
     /// The file at a path in a version.
     fn state_at(&self, path: &[u8], version: &Arc<NamedVersion>) -> Result<Option<Item>, Problem> {
         let Ok(archived) = ArchivePath::from_joined(path) else { return Ok(None) };
@@ -260,38 +236,6 @@ impl Past<'_> {
     }
 }
 
-/// What was looked for lately. Losing it costs time only.
-pub(super) struct Searches {
-    /// By hashes of patterns.
-    recent: Mutex<Cache<[u8; 32], Search>>,
-}
-
-/// How far versions were indexed then, and what was found.
-type Search = (Option<u64>, Arc<Vec<FoundFile>>);
-
-/// Searches that are remembered.
-const SEARCHES_MAX: usize = 4;
-
-impl Searches {
-    pub(super) fn new() -> Self {
-        Self { recent: Mutex::new(Cache::new(SEARCHES_MAX)) }
-    }
-
-    /// Files that fit a pattern.
-    pub(super) fn find(&self, history: &History, glob: &[u8]) -> Result<Arc<Vec<FoundFile>>, Problem> {
-        let (key, indexed) = (*blake3::hash(glob).as_bytes(), history.indexed_to());
-        if let Some((then, found)) = lock(&self.recent).get(&key)
-            && then == indexed
-        {
-            return Ok(found);
-        }
-        let pattern = Pattern::new(glob).ok_or(Problem::NotFoundYet)?;
-        let found = Arc::new(history.search(&pattern)?);
-        lock(&self.recent).insert(key, (indexed, Arc::clone(&found)), 1);
-        Ok(found)
-    }
-}
-
 impl Snapshots {
     /// `.versions` and `.deleted` in a directory of a version that has nothing of that name.
     pub(super) fn link_to_past(&self, directory: &Directory, name: &[u8]) -> Result<Lookup, Problem> {
@@ -335,7 +279,7 @@ fn dated(name: &[u8], version: &str) -> Vec<u8> {
 }
 
 /// A name with a mark before the end that tells programs what it is.
-fn marked(name: &[u8], mark: &str) -> Vec<u8> {
+pub(super) fn marked(name: &[u8], mark: &str) -> Vec<u8> {
     let dot = name.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0);
     let (stem, end) = name.split_at(dot.unwrap_or(name.len()));
     let room = DATED_NAME_BYTES_MAX.saturating_sub(mark.len() + end.len());

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use backstore_protocol::entry::Entry;
 use chrono::DateTime;
 
+use super::calendar::Period;
 use super::directory::{above, names_of};
 use super::texts::Text;
-use super::version::{Day, LATEST, NamedVersion, VersionList};
+use super::version::{LATEST, NamedVersion, VersionList};
 use crate::history::Pattern;
 use crate::moment::{Moment, is_version_name};
 
@@ -40,15 +41,6 @@ pub(super) enum View {
     Search,
     /// What fits a pattern.
     SearchFor(Arc<[u8]>),
-}
-
-/// A level of `by-time`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Period {
-    Always,
-    Year(u16),
-    Month(u16, u8),
-    Day(Day),
 }
 
 /// What views are made from.
@@ -81,7 +73,8 @@ pub(super) struct Line<'a> {
     pub(super) item: Item,
 }
 
-type Lines<'a> = Box<dyn Iterator<Item = Line<'a>> + 'a>;
+/// Lines in ascending order.
+pub(super) type Lines<'a> = Box<dyn Iterator<Item = Line<'a>> + 'a>;
 
 pub(super) const HUB: &str = ".backstore";
 const BY_TIME: &str = "by-time";
@@ -97,9 +90,9 @@ const KEEP_OUT: [&str; 2] = [".metadata_never_index", ".trackerignore"];
 /// Of a pattern. Longer ones take long to read and find nothing.
 const PATTERN_BYTES_MAX: usize = 255;
 /// Orders below this are those of fixed names.
-const FIXED: u64 = 1 << 10;
+pub(super) const FIXED: u64 = 1 << 10;
 /// More than any sequence that is listed.
-const SEQUENCE_MAX: u64 = 1 << 60;
+pub(super) const SEQUENCE_MAX: u64 = 1 << 60;
 
 impl View {
     /// Where it is, from the folder on.
@@ -221,7 +214,7 @@ impl View {
         "../".repeat(self.names().len()).into_bytes()
     }
 
-    fn link_to(&self, version: &Arc<NamedVersion>) -> Item {
+    pub(super) fn link_to(&self, version: &Arc<NamedVersion>) -> Item {
         let target = "../".repeat(self.names().len()) + &version.name;
         Item::Link(target.into_bytes(), Some(Arc::clone(version)))
     }
@@ -282,42 +275,6 @@ impl View {
                 item: self.link_to(named),
             })
         })
-    }
-
-    fn lines_by_time(self, period: Period, list: &VersionList) -> Lines<'_> {
-        let below = move |number: u32, name: String, period: Period| Line {
-            order: FIXED + u64::from(number),
-            name: Cow::Owned(name.into_bytes()),
-            item: Item::View(Self::ByTime(period)),
-        };
-        let days = list.by_day().keys().copied();
-        match period {
-            Period::Always => {
-                let mut last = None;
-                let years = days.map(|day| day.year).filter(move |year| last.replace(*year) != Some(*year));
-                Box::new(years.map(move |year| below(year.into(), format!("{year:04}"), Period::Year(year))))
-            }
-            Period::Year(year) => {
-                let mut last = None;
-                let months = days.filter(move |day| day.year == year).map(|day| day.month);
-                let months = months.filter(move |month| last.replace(*month) != Some(*month));
-                Box::new(months.map(move |month| {
-                    below(month.into(), format!("{year:04}-{month:02}"), Period::Month(year, month))
-                }))
-            }
-            Period::Month(year, month) => {
-                let days = days.filter(move |day| (day.year, day.month) == (year, month));
-                Box::new(days.map(move |day| below(day.day.into(), day.to_string(), Period::Day(day))))
-            }
-            Period::Day(day) => {
-                let versions = list.by_day().get(&day).into_iter().flatten();
-                Box::new(versions.filter_map(move |named| {
-                    let (_, time) = named.day_and_time()?;
-                    let order = FIXED + named.version.sequence.min(SEQUENCE_MAX);
-                    Some(Line { order, name: Cow::Borrowed(time.as_bytes()), item: self.link_to(named) })
-                }))
-            }
-        }
     }
 }
 

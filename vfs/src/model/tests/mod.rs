@@ -11,7 +11,7 @@ mod views;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use backstore_protocol::entry::{Extent, Kind, ObjectRef, Principal, PrincipalId};
+use backstore_protocol::entry::{Extent, Kind, ObjectRef, Principal, PrincipalId, Time};
 use backstore_protocol::ids::ObjectId;
 use backstore_protocol::object::ObjectKind;
 use backstore_protocol::path::{ArchivePath, child_key};
