@@ -8,10 +8,12 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
+use backstore_protocol::entry::Time;
+
 use super::directory::{Directory, Entries, Found, name_of};
 use super::inode::{Identity, Ino};
 use super::views::View;
-use super::{Attributes, Problem, Snapshots, Validity};
+use super::{Attributes, Listable, Problem, Snapshots, Validity};
 use crate::objects::Wait;
 use crate::sync::lock;
 
@@ -44,20 +46,19 @@ impl Snapshots {
         if cookie >= LAST {
             return Ok(());
         }
-        let view = self.view(ino)?;
-        let directory = if view.is_some() { None } else { Some(self.directory(ino)?) };
-        let parent = directory.as_ref().map_or_else(|| parent_of_view(view.as_ref()), parent_of);
+        let listable = self.listable(ino)?;
+        let parent = parent_of(&listable);
         for (name, number, ino) in [(&b"."[..], 0, ino), (b"..", 1, parent)] {
-            let attributes = Attributes::made_up_directory(ino, self.options.owner, self.time());
+            // Its time is that of nothing: only inode and kind mean something.
+            let attributes = Attributes::made_up_directory(ino, self.options.owner, Time::default());
             let line = Listed { name, cookie: number + 1, attributes, validity: Validity::Briefly };
             if cookie <= number && !add(&line) {
                 return Ok(());
             }
         }
-        match (view, directory) {
-            (None, None) => Err(Problem::NotADirectory),
-            (Some(view), _) => self.list_view(&view, cookie, wait, add),
-            (None, Some(directory)) => {
+        match listable {
+            Listable::MadeUp(view) => self.list_view(&view, cookie, wait, add),
+            Listable::Archived(directory) => {
                 let result = self.list_directory(&directory, ino, cookie.max(FIRST), wait, add);
                 if cookie <= FIRST && result.is_ok() {
                     self.neighbours.listed(&directory.version, directory.key_path());
@@ -115,20 +116,17 @@ impl Snapshots {
     }
 }
 
-/// The number of the directory above a made-up one.
-fn parent_of_view(view: Option<&View>) -> Ino {
-    match view.map(View::parent) {
-        None | Some(View::Folder) => Ino::ROOT,
-        Some(parent) => Identity::view(&parent).ino(),
-    }
-}
-
 /// The number of the directory above.
-fn parent_of(directory: &Directory) -> Ino {
-    if directory.path.is_empty() {
-        Ino::ROOT
-    } else {
-        Identity::directory(&directory.version.version.id, directory.parent_path()).ino()
+fn parent_of(listable: &Listable) -> Ino {
+    match listable {
+        Listable::Archived(directory) if directory.path.is_empty() => Ino::ROOT,
+        Listable::Archived(directory) => {
+            Identity::directory(&directory.version.version.id, directory.parent_path()).ino()
+        }
+        Listable::MadeUp(view) => match view.parent() {
+            View::Folder => Ino::ROOT,
+            parent => Identity::view(&parent).ino(),
+        },
     }
 }
 

@@ -39,14 +39,6 @@ impl Snapshots {
         self.current().newest_first.first().map_or_else(Time::default, |newest| newest.version.time())
     }
 
-    /// The made-up directory that an inode stands for, if it does.
-    pub(super) fn view(&self, ino: Ino) -> Result<Option<View>, Problem> {
-        if ino == Ino::ROOT {
-            return Ok(Some(View::Folder));
-        }
-        Ok(if let Node::View(view) = self.node(ino)? { Some(view) } else { None })
-    }
-
     pub(super) fn history(&self) -> Option<Arc<History>> {
         read(&self.history).clone()
     }

@@ -55,6 +55,7 @@ use listing::Listings;
 use neighbours::Neighbours;
 use regions::Regions;
 use version::{NamedVersion, VersionList};
+use views::View;
 
 /// All versions of a backup set as one folder.
 pub struct Snapshots {
@@ -94,6 +95,12 @@ pub enum Validity {
     UntilChanged,
     /// For about a second.
     Briefly,
+}
+
+/// A directory.
+enum Listable {
+    Archived(Directory),
+    MadeUp(View),
 }
 
 /// A file that can be read.
@@ -158,11 +165,13 @@ impl Snapshots {
 
     /// The entry `name` of a directory. Counts one reference to its inode.
     pub fn lookup(&self, parent: Ino, name: &[u8], wait: Wait) -> Result<Lookup, Problem> {
-        if let Some(view) = self.view(parent)? {
-            let item = self.find_in_view(&view, name, wait)?.ok_or(Problem::NotFoundYet)?;
-            return Ok(self.remember_item(&view, name, &item));
-        }
-        let directory = self.directory(parent)?;
+        let directory = match self.listable(parent)? {
+            Listable::Archived(directory) => directory,
+            Listable::MadeUp(view) => {
+                let item = self.find_in_view(&view, name, wait)?.ok_or(Problem::NotFoundYet)?;
+                return Ok(self.remember_item(&view, name, &item));
+            }
+        };
         let Some(found) = directory.find(&self.reader, name, wait)? else {
             return self.link_to_past(&directory, name);
         };
@@ -298,13 +307,15 @@ impl Snapshots {
         self.inodes.get(ino).ok_or(Problem::NotFound)
     }
 
-    fn directory(&self, ino: Ino) -> Result<Directory, Problem> {
+    fn listable(&self, ino: Ino) -> Result<Listable, Problem> {
+        if ino == Ino::ROOT {
+            return Ok(Listable::MadeUp(View::Folder));
+        }
         match self.node(ino)? {
-            Node::Version(version) => Ok(Directory { version, path: Arc::from([]) }),
-            Node::Directory { version, path, .. } => Ok(Directory { version, path }),
-            Node::View(_) | Node::File { .. } | Node::Link { .. } | Node::Text { .. } => {
-                Err(Problem::NotADirectory)
-            }
+            Node::Version(version) => Ok(Listable::Archived(Directory { version, path: Arc::from([]) })),
+            Node::Directory { version, path, .. } => Ok(Listable::Archived(Directory { version, path })),
+            Node::View(view) => Ok(Listable::MadeUp(view)),
+            Node::File { .. } | Node::Link { .. } | Node::Text { .. } => Err(Problem::NotADirectory),
         }
     }
 
