@@ -2,17 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::version::{Day, VersionList};
-use super::views::{FIXED, Item, Line, Lines, SEQUENCE_MAX, View};
-
-/// A level of `by-time`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Period {
-    Always,
-    Year(u16),
-    Month(u16, u8),
-    Day(Day),
-}
+use super::version::VersionList;
+use super::views::{FIXED, Item, Line, Lines, Period, SEQUENCE_MAX, View};
 
 impl View {
     /// What is listed on a level.

@@ -12,6 +12,7 @@ use backstore_protocol::tree::{Cursor, Root, lookup};
 
 use super::Problem;
 use super::inode::Place;
+use super::paths::{UNIX_ROOT, above};
 use super::version::NamedVersion;
 use crate::objects::{Nodes, ObjectReader, ReadError, Wait};
 
@@ -80,21 +81,6 @@ impl Directory {
         above(&self.path)
     }
 }
-
-/// The path of the directory above another; of what is right below a version's own directory, empty.
-pub(super) fn above(path: &[u8]) -> &[u8] {
-    match path.iter().rposition(|byte| *byte == 0) {
-        Some(end) if &path[..end] != UNIX_ROOT => &path[..end],
-        Some(_) | None => &[],
-    }
-}
-
-/// The names on the way to a directory from its version's.
-pub(super) fn names_of(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|byte| *byte == 0).filter(|name| !name.is_empty() && *name != UNIX_ROOT)
-}
-
-pub(super) const UNIX_ROOT: &[u8] = b"/";
 
 /// The key of `name`, if a file can be called so there.
 fn child_of(parent: &[u8], name: &[u8]) -> Option<Vec<u8>> {

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::Problem;
-use super::directory::names_of;
 use super::past::{EachLine, marked};
+use super::paths::names_of;
 use super::version::VersionList;
 use super::views::{Item, Line, View};
 use crate::cache::Cache;

@@ -3,7 +3,7 @@
 use backstore_protocol::entry::{Content, Entry, Kind};
 use backstore_protocol::path::ArchivePath;
 
-use super::directory::UNIX_ROOT;
+use super::paths::UNIX_ROOT;
 
 /// Roots of a backup set, as paths of their system: links into them stay inside the version.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -17,6 +17,7 @@ mod made_up;
 mod neighbours;
 mod options;
 mod past;
+mod paths;
 mod problem;
 mod regions;
 #[cfg(test)]

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use backstore_protocol::entry::Entry;
 use backstore_protocol::path::{ArchivePath, check_name};
 
-use super::directory::{Directory, UNIX_ROOT, names_of};
+use super::directory::Directory;
 use super::inode::{Identity, Node};
+use super::paths::{UNIX_ROOT, names_of};
 use super::version::{NamedVersion, VersionList};
 use super::views::{DELETED, HISTORY, HUB, Item, Line, View, newest_first};
 use super::{Attributes, Lookup, Problem, Snapshots, Validity};

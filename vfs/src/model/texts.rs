@@ -1,6 +1,6 @@
 //! Small files that are in no archive: what the folder says about itself, for people and for programs.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
@@ -23,12 +23,6 @@ pub(super) enum Text {
     Nothing,
 }
 
-/// Texts that were made for a list of versions.
-#[derive(Debug, Default)]
-pub(super) struct Texts {
-    versions: OnceLock<Bytes>,
-}
-
 /// Of `status.json` and `versions.json`.
 const FORMAT: u32 = 1;
 
@@ -40,11 +34,10 @@ impl Text {
         options: &FolderOptions,
         history: Option<&History>,
     ) -> Bytes {
-        let texts = list.texts();
         match self {
             Self::Readme => Bytes::from_static(README.as_bytes()),
             Self::Status => lines(&status(list, options, history)),
-            Self::Versions => texts.versions.get_or_init(|| lines(&versions(list))).clone(),
+            Self::Versions => list.text_of_all(|| lines(&versions(list))),
             Self::Nothing => Bytes::new(),
         }
     }

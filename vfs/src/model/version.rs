@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use backstore_protocol::entry::Time;
 use backstore_protocol::ids::{LineageId, SnapshotId};
 use backstore_protocol::tree::Root;
+use bytes::Bytes;
 use chrono::{DateTime, LocalResult, Offset, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 
-use super::texts::Texts;
 use crate::moment::Moment;
 
 /// A version of a backup set, as far as the filesystem needs to know it.
@@ -93,7 +93,8 @@ pub(super) struct VersionList {
     by_day: BTreeMap<Day, Vec<Arc<NamedVersion>>>,
     /// Names that are found but not listed, and the names they lead to.
     links: HashMap<String, String>,
-    texts: Texts,
+    /// `versions.json`, once somebody has asked for it.
+    text: OnceLock<Bytes>,
 }
 
 impl VersionList {
@@ -147,9 +148,9 @@ impl VersionList {
         })
     }
 
-    /// What was written about them.
-    pub(super) const fn texts(&self) -> &Texts {
-        &self.texts
+    /// A text about all of them, which is made once.
+    pub(super) fn text_of_all(&self, make: impl FnOnce() -> Bytes) -> Bytes {
+        self.text.get_or_init(make).clone()
     }
 
     /// The oldest complete version of those with these sequences, the second one excluded.

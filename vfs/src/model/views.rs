@@ -9,10 +9,9 @@ use std::sync::Arc;
 use backstore_protocol::entry::Entry;
 use chrono::DateTime;
 
-use super::calendar::Period;
-use super::directory::{above, names_of};
+use super::paths::{above, names_of};
 use super::texts::Text;
-use super::version::{LATEST, NamedVersion, VersionList};
+use super::version::{Day, LATEST, NamedVersion, VersionList};
 use crate::history::Pattern;
 use crate::moment::{Moment, is_version_name};
 
@@ -41,6 +40,15 @@ pub(super) enum View {
     Search,
     /// What fits a pattern.
     SearchFor(Arc<[u8]>),
+}
+
+/// A level of `by-time`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Period {
+    Always,
+    Year(u16),
+    Month(u16, u8),
+    Day(Day),
 }
 
 /// What views are made from.

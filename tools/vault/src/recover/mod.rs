@@ -21,8 +21,8 @@ use crate::limits::CATCH_UP_ENTRIES_MAX;
 use crate::options::Access;
 use crate::pack::file::Packs;
 use contents::{Contents, Judged};
-use seal::Quarantined;
-use take::{Last, Unsealed};
+use seal::{Quarantined, Unsealed};
+use take::Last;
 
 /// What opening found and did besides opening.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use backstore_protocol::ids::{DeviceId, ObjectId};
 
-use super::contents::Judged;
+use super::contents::{Judged, row_after};
 use crate::disk::{Folder, Mode, read_exact_at, read_up_to};
 use crate::error::VaultError;
 use crate::ids::{AccountNumber, PackId, Sequence};
+use crate::index::rows::{PackRow, PackState};
 use crate::limits::BLOCK;
 use crate::pack::block_end;
 use crate::pack::file::{Pack, Packs};
@@ -41,6 +42,25 @@ pub(crate) struct Ending {
     /// Up to here everything in the vault is durable. That is not what was found now: other packs may still hold torn records of that time, and
     /// whoever reads this pack's footer after one more crash must not believe them.
     pub(crate) durable: Sequence,
+}
+
+/// A pack that was taken over and has no footer yet.
+pub(crate) struct Unsealed {
+    /// How many records were taken over.
+    pub(crate) records: usize,
+    pub(crate) ending: Ending,
+}
+
+impl Unsealed {
+    /// Ends it. Returns its row after that.
+    pub(crate) fn seal(
+        &self,
+        packs: &Packs,
+        quarantined: &mut Vec<Quarantined>,
+    ) -> Result<PackRow, VaultError> {
+        let size = seal(packs, &self.ending, quarantined)?;
+        Ok(row_after(&self.ending.judged.row, PackState::Sealed, size, self.records))
+    }
 }
 
 /// Ends a pack. Returns its new size.

@@ -8,7 +8,7 @@ use backstore_protocol::object::reference_ids;
 
 use super::OpenReport;
 use super::contents::{Finished, Judged, Scanned, row_after};
-use super::seal::{Ending, Quarantined, seal};
+use super::seal::{Ending, Quarantined, Unsealed, seal};
 use crate::disk::{Folder, Mode};
 use crate::error::VaultError;
 use crate::ids::{AccountNumber, Sequence};
@@ -108,25 +108,6 @@ pub(crate) fn take_broken(
     sync_names(packs)?;
     add_all(packs, index, taken, pack_rows, last, report)?;
     Ok(unsealed)
-}
-
-/// A pack that was taken over and has no footer yet.
-pub(crate) struct Unsealed {
-    /// How many records were taken over.
-    records: usize,
-    ending: Ending,
-}
-
-impl Unsealed {
-    /// Ends it. Returns its row after that.
-    pub(crate) fn seal(
-        &self,
-        packs: &Packs,
-        quarantined: &mut Vec<Quarantined>,
-    ) -> Result<PackRow, VaultError> {
-        let size = seal(packs, &self.ending, quarantined)?;
-        Ok(row_after(&self.ending.judged.row, PackState::Sealed, size, self.records))
-    }
 }
 
 /// Takes over what is durable of packs that another process writes.

@@ -22,7 +22,7 @@ use crate::pack::file::Packs;
 use crate::pack::footer::Entry;
 use crate::pack::record::{RecordHeader, RecordKind};
 use crate::receipt::Ticket;
-use crate::recover::take::Unsealed;
+use crate::recover::seal::Unsealed;
 use backstore_platform::machine::Machine;
 use lane::{Lane, Placed, SyncJob};
 
