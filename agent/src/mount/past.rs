@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use backstore_protocol::keys::Keys;
@@ -44,6 +44,28 @@ pub(super) fn start(
     Ok(offer)
 }
 
+/// How long nobody may list or read before indexing begins, and how long that is waited for.
+const QUIET: Duration = Duration::from_millis(300);
+const QUIET_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Whoever has just mounted looks around first, and should not have to share the processors with a first indexing.
+fn wait_for_quiet(handle: &MountHandle) {
+    let work = || {
+        let requests = handle.requests();
+        requests.listings + requests.reads
+    };
+    let started = Instant::now();
+    let mut before = work();
+    while started.elapsed() < QUIET_PATIENCE {
+        thread::sleep(QUIET);
+        let now = work();
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
+
 fn run(
     folder: &Path,
     keys: &Keys,
@@ -56,6 +78,7 @@ fn run(
     model.set_history(Arc::clone(&history));
     handle.made_up_changed();
     for versions in offered {
+        wait_for_quiet(handle);
         let versions = offered.try_iter().last().unwrap_or(versions);
         let started = Instant::now();
         match history.feed(reader, &versions, || true) {
