@@ -59,6 +59,7 @@ fn show(folder: &Path, point: &Path) -> Result<()> {
         is_partial: false,
         entries: 0,
         bytes: 0,
+        tags: Box::default(),
     };
     let started = Instant::now();
     let model = Arc::new(Snapshots::new(&reader, FolderOptions::default())?);

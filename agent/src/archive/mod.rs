@@ -3,7 +3,7 @@
 mod snapshots;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use backstore_platform::machine::Machine;
@@ -37,8 +37,8 @@ pub struct Archive {
     pub device: DeviceId,
     /// Its secrets.
     pub secrets: DeviceSecrets,
-    /// Who may sign what.
-    pub log: AccountState,
+    /// Who may sign what, as far as is known.
+    log: RwLock<Arc<AccountState>>,
     /// The destination as people know it.
     pub place: String,
     /// The folder of the vault, if it is in one.
@@ -108,7 +108,7 @@ pub struct ArchiveOptions {
     pub reader: ReaderOptions,
     /// A server that cannot be reached is tried for no longer than this, whatever the configuration says.
     pub patience_max: Duration,
-    /// Snapshots of each set that come with the list of sets: one to know what it is called, more for whoever shows them all.
+    /// Snapshots that come with the list of sets where there is only one: one to know what it is called, more for whoever shows them all.
     pub snapshots_at_once: usize,
 }
 
@@ -190,7 +190,7 @@ impl Archive {
             domain: keyring.domain(),
             device: secrets.device(),
             secrets,
-            log,
+            log: RwLock::new(Arc::new(log)),
             place,
             folder,
             reader,
@@ -201,7 +201,20 @@ impl Archive {
 
     /// Newest entry of the account log.
     pub fn log_head(&self) -> LogHash {
-        self.log.head
+        self.log().head
+    }
+
+    /// Who may sign what, as far as is known.
+    pub fn log(&self) -> Arc<AccountState> {
+        Arc::clone(&self.log.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Learns of devices that came to the account since it was opened.
+    pub fn renew_log(&self, home: &Home) -> Result<(), ArchiveError> {
+        let file = AccountFile::load(home)?.ok_or(HomeError::NotEnrolled)?;
+        let log = Self::read_log(home, &*self.source, file, &self.place)?;
+        *self.log.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(log);
+        Ok(())
     }
 
     /// Closes it; a vault in a folder is then ready to be read at once by whoever opens it next.

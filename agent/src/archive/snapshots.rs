@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backstore_protocol::ids::{LineageId, SnapshotId};
+use backstore_protocol::ids::{DeviceId, LineageId, SnapshotId};
 use backstore_protocol::snapshot::{Body, Header};
 use backstore_protocol::store::{LineageInfo, StoredSnapshot};
 use backstore_vfs::objects::Want;
@@ -57,20 +57,26 @@ impl Archive {
         for (info, newest) in self.newest_of_each()? {
             let Some(head) = newest.first() else { continue };
             let head = self.open_snapshot(head)?;
-            let device = self.log.device(head.header.device);
-            let device_name =
-                device.map_or_else(|| head.header.device.to_string(), |device| device.name.clone());
+            let device_name = self.device_name(head.header.device);
             lineages.push(LineageSummary { info, head, device_name, newest });
         }
         lineages.sort_by(|a, b| (&a.head.body.set, &a.device_name).cmp(&(&b.head.body.set, &b.device_name)));
         Ok(lineages)
     }
 
+    /// What the account calls a device; its id if it does not know it.
+    pub fn device_name(&self, device: DeviceId) -> String {
+        let log = self.log();
+        log.device(device).map_or_else(|| device.to_string(), |device| device.name.clone())
+    }
+
     /// The newest snapshots of each lineage; their bodies are on their way.
     fn newest_of_each(&self) -> Result<Vec<(LineageInfo, Vec<StoredSnapshot>)>, ArchiveError> {
-        let mut all = Vec::new();
-        for info in self.source.lineages()? {
-            let newest = self.source.snapshots(info.lineage, u64::MAX, self.snapshots_at_once)?;
+        let (mut all, infos) = (Vec::new(), self.source.lineages()?);
+        // Of several, one will be chosen by what their heads say.
+        let count = if infos.len() == 1 { self.snapshots_at_once } else { 1 };
+        for info in infos {
+            let newest = self.source.snapshots(info.lineage, u64::MAX, count)?;
             all.push((info, newest));
         }
         let stored = all.iter().flat_map(|(_, newest)| newest);
@@ -93,7 +99,8 @@ impl Archive {
     pub fn verify(&self, stored: &StoredSnapshot) -> Result<Header, ArchiveError> {
         let header =
             Header::decode(&stored.header).map_err(backstore_protocol::snapshot::HeaderError::from)?;
-        let device = self.log.device(header.device).ok_or(ArchiveError::UnknownDevice(header.device))?;
+        let log = self.log();
+        let device = log.device(header.device).ok_or(ArchiveError::UnknownDevice(header.device))?;
         if header.account != self.account {
             return Err(backstore_protocol::snapshot::HeaderError::Signature(header.device).into());
         }

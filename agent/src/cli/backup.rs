@@ -52,7 +52,10 @@ pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<Exit, CliError
         return Err(CliError::Usage("no backup set yet: say `backstore set add NAME FOLDER…`".to_owned()));
     }
     for tag in &args.tag {
-        if tag.is_empty() || tag.len() > 255 || tag.chars().any(|c| c.is_control() || c == '/') {
+        if ["", ".", ".."].contains(&&**tag)
+            || tag.len() > 255
+            || tag.chars().any(|c| c.is_control() || c == '/')
+        {
             return Err(CliError::Usage(format!("{tag:?} is not a tag: it has 1 to 255 bytes and no `/`")));
         }
     }

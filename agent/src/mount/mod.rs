@@ -1,10 +1,11 @@
 //! Every version of a backup set as one folder, served from its start to its end.
 //!
-//! [`serve`] mounts and returns when the folder answers; [`Serving::until_unmounted`] stays with it. `versions` decides what is shown and
-//! follows what is new, `past` indexes what became of files, `record` remembers what is mounted, so that [`unmount`] can clear up after a process that was killed.
+//! [`serve`] mounts and returns when the folder answers; [`Serving::until_unmounted`] stays with it. `sets` decides what is shown and follows what
+//! is new, `versions` lists a set's versions, `past` indexes what became of files, `record` remembers what is mounted, so that [`unmount`] can clear up after a process that was killed.
 
 mod past;
 mod record;
+mod sets;
 mod versions;
 
 use std::path::{Path, PathBuf};
@@ -14,12 +15,13 @@ use std::{fs, io, thread};
 
 use backstore_platform::machine::Machine;
 use backstore_vfs::host::{self, MountError, MountHandle, MountOptions, Unmounted};
-use backstore_vfs::model::{FolderOptions, LinkRoots, Snapshots, Version};
+use backstore_vfs::model::{FolderOptions, Snapshots};
 
 use crate::archive::{Archive, ArchiveError, ArchiveOptions};
 use crate::home::{Home, HomeError};
 use crate::reading::{self, ReadingError};
 use record::{Record, Records};
+use sets::{Sets, backup_set};
 use versions::Versions;
 
 /// What is to be mounted, and how.
@@ -110,42 +112,29 @@ fn start(
     let snapshots_at_once = versions::PAGE;
     let options =
         ArchiveOptions { patience_max: SERVER_PATIENCE, snapshots_at_once, ..ArchiveOptions::read() };
-    let archive = Archive::open(home, machine, &options)?;
-    let summary = reading::Versions::choose(&archive, request.set.as_deref(), None, &[])?.lineage;
-    let roots = summary.head.body.roots.iter().map(|root| &root[..]).filter(|_| request.stays_inside);
+    let archive = Arc::new(Archive::open(home, machine, &options)?);
+    let summaries = archive.lineages()?;
+    let chosen = reading::Versions::choose_from(&archive, &summaries, request.set.as_deref(), None, &[])?;
+    let summary = chosen.lineage;
     let shown = FolderOptions {
-        links: LinkRoots::new(roots),
         owner: host::this_user(),
         utc: request.utc,
-        set: summary.head.body.set.clone(),
-        device: summary.device_name.clone(),
+        set: backup_set(&summary, request.stays_inside),
         place: archive.place.clone(),
         ..FolderOptions::default()
     };
-    let model = Snapshots::new(&archive.reader, shown).map_err(ArchiveError::Threads)?;
-    let model = Arc::new(model);
-    let reopen = {
-        let (home, machine) = (home.clone(), Arc::clone(machine));
-        move || Archive::open(&home, &machine, &options)
-    };
-    let mut versions = Versions::new(archive, &summary, Box::new(reopen));
+    let model = Arc::new(Snapshots::new(&archive.reader, shown).map_err(ArchiveError::Threads)?);
+    let mut versions = Versions::new(&archive, home, &summary);
     model.set_versions(versions.first_page()?);
     let handle = Arc::new(host::mount(Arc::clone(&model), &request.point, &request.options)?);
+    let sets = Sets::new(&archive, home, &model, &handle, request.stays_inside);
+    sets.show(summaries);
     let point = handle.mount_point().to_owned();
     let answers = fs::read_dir(&point).and_then(|mut names| names.next().transpose());
     answers.map_err(|source| MountProblem::Io { action: "list", path: point.clone(), source })?;
-    let folder = home.history_path(&summary.info.lineage.to_string());
-    let offer = past::start(folder, versions.archive(), &model, &handle).map_err(ArchiveError::Threads)?;
-    let shown = Arc::clone(&handle);
-    let show = move |newer: Vec<Version>, is_all: bool| {
-        if is_all {
-            // Whoever took them may have ended.
-            let _ = offer.send(newer.clone());
-        }
-        shown.set_versions(newer);
-    };
-    let followed = thread::Builder::new().name("versions".into());
-    followed.spawn(move || versions.follow(&show)).map_err(ArchiveError::Threads)?;
+    sets.follow(summary.info.lineage, versions).map_err(ArchiveError::Threads)?;
+    let watching = thread::Builder::new().name("versions".into());
+    watching.spawn(move || sets.watch()).map_err(ArchiveError::Threads)?;
     let count = summary.info.snapshots;
     let text = format!(
         "BACKSTORE mounted at {}: {count} {} of set {}; newest {}; say backstore umount {}",

@@ -3,12 +3,13 @@
 //! It is opened and fed by a thread of its own, so that neither the mount nor new versions wait for it. Until it knows a version, that is missing in
 //! `history` and `deleted`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use backstore_protocol::ids::LineageId;
 use backstore_protocol::keys::Keys;
 use backstore_vfs::history::{History, HistoryError};
 use backstore_vfs::host::MountHandle;
@@ -16,24 +17,28 @@ use backstore_vfs::model::{Snapshots, Version};
 use backstore_vfs::objects::{ObjectReader, ReaderOptions};
 
 use crate::archive::Archive;
+use crate::home::Home;
 
 /// Takes all versions of the set, whenever there are others.
 pub(super) type Offer = Sender<Vec<Version>>;
 
-/// Starts the thread. It ends when nobody offers versions any more.
+/// Starts the thread for a set. It ends when nobody offers versions any more.
 pub(super) fn start(
-    folder: PathBuf,
+    home: &Home,
     archive: &Archive,
     model: &Arc<Snapshots>,
     handle: &Arc<MountHandle>,
+    lineage: LineageId,
 ) -> io::Result<Offer> {
     let (offer, offered) = channel();
+    let folder = home.history_path(&lineage.to_string());
     let keys = Arc::clone(&archive.keys);
     // Of its own: a first indexing would throw everything else out of the caches, and leave them full.
     let reader = ObjectReader::new(Arc::clone(&archive.source), Keys::clone(&keys), &ReaderOptions::small())?;
     let (model, handle) = (Arc::clone(model), Arc::clone(handle));
     thread::Builder::new().name("history".into()).spawn(move || {
-        match run(&folder, &keys, &reader, &model, &handle, &offered) {
+        let shown = Shown { lineage, model, handle };
+        match run(&folder, &keys, &reader, &shown, &offered) {
             Ok(()) => {}
             Err(error @ HistoryError::InUse) => {
                 tracing::warn!(%error, "this mount has no `history` and `deleted`");
@@ -42,6 +47,13 @@ pub(super) fn start(
         }
     })?;
     Ok(offer)
+}
+
+/// Where the index is shown.
+struct Shown {
+    lineage: LineageId,
+    model: Arc<Snapshots>,
+    handle: Arc<MountHandle>,
 }
 
 /// How long nobody may list or read before indexing begins, and how long that is waited for.
@@ -70,15 +82,14 @@ fn run(
     folder: &Path,
     keys: &Keys,
     reader: &Arc<ObjectReader>,
-    model: &Arc<Snapshots>,
-    handle: &MountHandle,
+    shown: &Shown,
     offered: &Receiver<Vec<Version>>,
 ) -> Result<(), HistoryError> {
     let history = Arc::new(History::open(folder, keys)?);
-    model.set_history(Arc::clone(&history));
-    handle.made_up_changed();
+    shown.model.set_history_of(shown.lineage, Arc::clone(&history));
+    shown.handle.made_up_changed();
     for versions in offered {
-        wait_for_quiet(handle);
+        wait_for_quiet(&shown.handle);
         let versions = offered.try_iter().last().unwrap_or(versions);
         let started = Instant::now();
         match history.feed(reader, &versions, || true) {
@@ -86,7 +97,7 @@ fn run(
             Ok(count) => {
                 let seconds = started.elapsed().as_secs_f64();
                 tracing::info!(versions = count, seconds, "what became of files is indexed");
-                handle.made_up_changed();
+                shown.handle.made_up_changed();
             }
             // With the next versions it is tried again.
             Err(HistoryError::Read(error)) => {

@@ -1,8 +1,7 @@
-//! The versions that a mount shows: the newest page at once, older ones in the background, new ones as they come.
+//! The versions of a set that a mount shows: the newest page at once, older ones after it, new ones as they come.
 
 use std::collections::HashMap;
-use std::thread;
-use std::time::Duration;
+use std::sync::Arc;
 
 use backstore_protocol::ids::{LineageId, SnapshotId};
 use backstore_protocol::snapshot::{Body, Header};
@@ -11,21 +10,19 @@ use backstore_vfs::model::Version;
 use backstore_vfs::objects::{ReadError, Recovery, Want};
 
 use crate::archive::{Archive, ArchiveError, LineageSummary};
-
-/// Opens the archive again, to learn of devices that came to the account.
-type Reopen = Box<dyn Fn() -> Result<Archive, ArchiveError> + Send>;
+use crate::home::Home;
 
 /// Shows versions; whether those are all there are.
 pub(super) type Show<'a> = dyn Fn(Vec<Version>, bool) + 'a;
 
 /// Versions of a lineage.
 pub(super) struct Versions {
-    archive: Archive,
-    reopen: Reopen,
+    archive: Arc<Archive>,
+    home: Home,
     lineage: LineageId,
     /// The time zone of the newest version, for those whose body is damaged.
     zone: String,
-    /// The first page, until it is shown.
+    /// What is known of the first page, until it is shown.
     newest: Vec<StoredSnapshot>,
     /// Newest first.
     shown: Vec<Version>,
@@ -48,16 +45,12 @@ struct Page {
 pub(super) const PAGE: usize = 128;
 /// Versions that are shown at most: the newest.
 const VERSIONS_MAX: usize = 200_000;
-/// How long one wait for new snapshots takes.
-const WATCH_PATIENCE: Duration = Duration::from_secs(60);
-/// Before the destination is asked again after a failure.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl Versions {
-    pub(super) fn new(archive: Archive, summary: &LineageSummary, reopen: Reopen) -> Self {
+    pub(super) fn new(archive: &Arc<Archive>, home: &Home, summary: &LineageSummary) -> Self {
         Self {
-            archive,
-            reopen,
+            archive: Arc::clone(archive),
+            home: home.clone(),
             lineage: summary.info.lineage,
             zone: summary.head.body.zone.clone(),
             newest: summary.newest.clone(),
@@ -67,61 +60,48 @@ impl Versions {
         }
     }
 
-    /// The archive they are in.
-    pub(super) const fn archive(&self) -> &Archive {
-        &self.archive
-    }
-
     /// The newest versions, as many as one answer of the destination brings.
     pub(super) fn first_page(&mut self) -> Result<Vec<Version>, ArchiveError> {
         let newest = std::mem::take(&mut self.newest);
-        let page = self.page_of(newest, u64::MAX, &HashMap::new())?;
+        let is_all = newest.len() >= PAGE || newest.first().and_then(sequence_of) == Some(1);
+        let page = if is_all {
+            self.page_of(newest, u64::MAX, &HashMap::new())?
+        } else {
+            self.page(u64::MAX, &HashMap::new())?
+        };
         (self.shown, self.older) = (page.versions, page.next);
         Ok(self.shown.clone())
     }
 
-    /// Shows older versions as they become known and new ones as they come, until the process ends.
-    pub(super) fn follow(mut self, show: &Show<'_>) {
-        let mut seen = 0;
-        loop {
-            match self.step(&mut seen, show) {
-                Ok(()) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "the list of versions stays as it is for now");
-                    thread::sleep(RETRY_AFTER);
-                }
-            }
-        }
-    }
-
-    fn step(&mut self, seen: &mut u64, show: &Show<'_>) -> Result<(), ArchiveError> {
-        if self.older.is_some() {
-            return self.read_older(show);
-        }
-        let count = self.archive.source.watch(*seen, WATCH_PATIENCE)?;
-        if count != *seen && self.read_newer()? {
-            show(self.shown.clone(), true);
-        }
-        *seen = count;
-        Ok(())
-    }
-
-    /// Reads older versions, and shows them each time there are twice as many: naming them all takes time too.
-    fn read_older(&mut self, show: &Show<'_>) -> Result<(), ArchiveError> {
-        let enough = 2 * self.shown.len();
-        while let Some(before) = self.older
-            && self.shown.len() < enough
-        {
+    /// Reads older versions until all are known, and shows them each time there are twice as many: naming them all takes time too.
+    pub(super) fn read_older(&mut self, show: &Show<'_>) -> Result<(), ArchiveError> {
+        let mut enough = 2 * self.shown.len();
+        while let Some(before) = self.older {
             let page = self.page(before, &HashMap::new())?;
             self.shown.extend(page.versions);
             self.older = page.next.filter(|_| self.shown.len() < VERSIONS_MAX);
+            if self.shown.len() >= enough && self.older.is_some() {
+                enough = 2 * self.shown.len();
+                show(self.shown.clone(), false);
+            }
         }
-        show(self.shown.clone(), self.older.is_none());
+        show(self.shown.clone(), true);
+        Ok(())
+    }
+
+    /// Shows what is new and no more what is gone; `held` is how many the destination has. Versions that are not known yet come first.
+    pub(super) fn refresh(&mut self, held: u64, show: &Show<'_>) -> Result<(), ArchiveError> {
+        if self.older.is_some() {
+            self.read_older(show)?;
+        }
+        if self.read_newer(held)? {
+            show(self.shown.clone(), true);
+        }
         Ok(())
     }
 
     /// Reads what is new; whether anything has changed. If versions have gone too, all are listed again.
-    fn read_newer(&mut self) -> Result<bool, ArchiveError> {
+    fn read_newer(&mut self, held: u64) -> Result<bool, ArchiveError> {
         let known: HashMap<_, _> = self.shown.iter().map(|version| (version.id, version.clone())).collect();
         let mut newer = Vec::new();
         let mut before = Some(u64::MAX);
@@ -130,8 +110,6 @@ impl Versions {
             newer.extend(page.versions.into_iter().filter(|version| !known.contains_key(&version.id)));
             before = page.next.filter(|_| !page.has_known && newer.len() < VERSIONS_MAX);
         }
-        let held = self.archive.source.lineages()?;
-        let held = held.iter().find(|info| info.lineage == self.lineage).map_or(0, |info| info.snapshots);
         let expected = (self.shown.len() + newer.len()) as u64 + self.refused;
         if held < expected && self.shown.len() < VERSIONS_MAX {
             return self.list_again(&known);
@@ -201,7 +179,7 @@ impl Versions {
     fn verify(&mut self, stored: &StoredSnapshot, may_renew: &mut bool) -> Result<Header, ArchiveError> {
         match self.archive.verify(stored) {
             Err(ArchiveError::UnknownDevice(_)) if std::mem::take(may_renew) => {
-                self.archive.log = (self.reopen)()?.log;
+                self.archive.renew_log(&self.home)?;
                 self.archive.verify(stored)
             }
             verified => verified,
@@ -210,11 +188,12 @@ impl Versions {
 
     fn version(&self, stored: &StoredSnapshot, header: &Header) -> Result<Version, ArchiveError> {
         let body = self.archive.reader.body(&header.body);
-        let zone = match body.and_then(|bytes| Ok(Body::decode(&bytes).map_err(ReadError::from)?.zone)) {
-            Ok(zone) => zone,
+        let body = body.and_then(|bytes| Body::decode(&bytes).map_err(ReadError::from));
+        let (zone, tags) = match body {
+            Ok(body) => (body.zone, body.tags),
             Err(error) if error.recovery() == Recovery::SkipIt => {
                 tracing::warn!(snapshot = %stored.id, %error, "the description of a version is damaged");
-                self.zone.clone()
+                (self.zone.clone(), Vec::new())
             }
             Err(error) => return Err(error.into()),
         };
@@ -229,6 +208,7 @@ impl Versions {
             is_partial: header.is_partial,
             entries: header.entries,
             bytes: header.bytes,
+            tags: tags.into_iter().map(String::into_boxed_str).collect(),
         })
     }
 }

@@ -74,7 +74,17 @@ impl<'a> Versions<'a> {
         device: Option<&str>,
         paths: &[Vec<&ArchivePath>],
     ) -> Result<Self, ReadingError> {
-        let all = archive.lineages()?;
+        Self::choose_from(archive, &archive.lineages()?, set, device, paths)
+    }
+
+    /// The same, of these.
+    pub fn choose_from(
+        archive: &'a Archive,
+        all: &[LineageSummary],
+        set: Option<&str>,
+        device: Option<&str>,
+        paths: &[Vec<&ArchivePath>],
+    ) -> Result<Self, ReadingError> {
         if all.is_empty() {
             return Err(crate::archive::ArchiveError::Empty.into());
         }
@@ -199,8 +209,7 @@ impl<'a> Versions<'a> {
 
     /// The name of the device that made a version.
     pub fn device_name(&self, version: &VersionInfo) -> String {
-        let device = self.archive.log.device(version.device);
-        device.map_or_else(|| version.device.to_string(), |device| device.name.clone())
+        self.archive.device_name(version.device)
     }
 
     /// Asks the mount's own model for the names, so that they are the same there and here.
@@ -228,6 +237,8 @@ impl<'a> Versions<'a> {
             is_partial: version.is_partial,
             entries: version.entries,
             bytes: version.bytes,
+            // They are in the body, and nothing here depends on them.
+            tags: Box::default(),
         }
     }
 }

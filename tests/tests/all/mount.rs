@@ -168,6 +168,43 @@ fn a_mount_shows_what_became_of_files() {
 }
 
 #[test]
+fn sets_of_all_computers_are_in_one_mount() {
+    let test = "sets_of_all_computers_are_in_one_mount";
+    let Some((world, computer, point)) = backed_up(test) else { return };
+    let vault = world.path("vault");
+    let other = Computer::new(&world, "other");
+    other.run([OsStr::new("login"), vault.as_os_str(), "--device".as_ref(), "workshop".as_ref()]).ends(0);
+    tree::write(&world.path("plans/bridge"), b"old");
+    other.add_set("plans", &world.path("plans"));
+    other.run(["backup", "--tag", "draft"]).ends(0);
+    computer.run([OsStr::new("mount"), "--set".as_ref(), "docs".as_ref(), point.as_os_str()]).ends(0);
+    let plans = point.join("sets/workshop/plans");
+    let bridge = |version: &str| {
+        let path = plans.join(version).join(world.path("plans/bridge").strip_prefix("/").unwrap());
+        fs::read_to_string(path).ok()
+    };
+    assert_eq!(bridge("latest").as_deref(), Some("old"));
+    let tagged = versions(&plans)[0].file_name().unwrap().to_owned();
+    let link = plans.join(".backstore/tags/draft").join(&tagged);
+    assert_eq!(fs::canonicalize(link).unwrap(), fs::canonicalize(&versions(&plans)[0]).unwrap());
+    assert_eq!(fs::canonicalize(point.join("sets/plans")).unwrap(), fs::canonicalize(&plans).unwrap());
+    // What comes there while it is mounted is seen there, with its past, and so are sets that are new.
+    tree::write(&world.path("plans/bridge"), b"new");
+    tree::write(&world.path("songs/one"), b"la");
+    other.add_set("songs", &world.path("songs"));
+    other.run(["backup"]).ends(0);
+    until("the new version", || bridge("latest").as_deref() == Some("new"));
+    until("its history", || {
+        let history = plans.join("history").join(world.path("plans/bridge").strip_prefix("/").unwrap());
+        files_below(&history).len() == 2
+    });
+    until("the new set", || point.join("sets/workshop/songs/latest").exists());
+    assert_eq!(versions(&point).len(), 1, "what is mounted is as it was");
+    equals(&point.join("latest"), &world.path("data"));
+    computer.run([Path::new("umount"), &point]).says(0, &["unmounted"]);
+}
+
+#[test]
 fn who_uses_a_mount_is_named() {
     let Some((world, computer, point)) = backed_up("who_uses_a_mount_is_named") else { return };
     fs::create_dir(&point).unwrap();

@@ -70,6 +70,7 @@ fn version(sequence: u64, root: Root) -> Version {
         is_partial: false,
         entries: 0,
         bytes: 0,
+        tags: Box::default(),
     }
 }
 

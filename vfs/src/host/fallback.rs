@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use backstore_protocol::ids::LineageId;
+
 use super::{MountError, MountOptions, Requests, Unmounted};
 use crate::model::{Owner, Snapshots, Version};
 
@@ -38,6 +40,11 @@ impl MountHandle {
 
     /// Shows these versions from now on.
     pub fn set_versions(&self, _: Vec<Version>) {
+        match *self {}
+    }
+
+    /// The same for the versions of another set.
+    pub fn set_versions_of(&self, _: LineageId, _: Vec<Version>) {
         match *self {}
     }
 

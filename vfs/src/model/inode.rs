@@ -14,6 +14,7 @@ use backstore_protocol::ids::{ObjectId, SnapshotId};
 use backstore_protocol::keys::derive;
 use bytes::Bytes;
 
+use super::folder::Folder;
 use super::version::NamedVersion;
 use super::views::View;
 use crate::sync::lock;
@@ -51,8 +52,8 @@ pub(super) enum Node {
     Directory { version: Arc<NamedVersion>, path: Arc<[u8]>, place: Place },
     /// Anything else in a version.
     File { version: Arc<NamedVersion>, place: Place },
-    /// A made-up directory.
-    View(View),
+    /// A made-up directory in the folder of a set.
+    View(Arc<Folder>, View),
     /// A made-up link.
     Link { target: Bytes, time: Time },
     /// A made-up file.
@@ -66,7 +67,7 @@ impl Node {
             Self::Version(version) | Self::Directory { version, .. } | Self::File { version, .. } => {
                 Some(version)
             }
-            Self::View(_) | Self::Link { .. } | Self::Text { .. } => None,
+            Self::View(..) | Self::Link { .. } | Self::Text { .. } => None,
         }
     }
 }
@@ -100,14 +101,14 @@ impl Identity {
         Self::of(b'l', false, &[place, name, target])
     }
 
-    /// That of a made-up directory other than the folder.
-    pub(super) fn view(view: &View) -> Self {
-        Self::of(b'v', true, &[&view.path()])
+    /// That of a made-up directory other than the mount's own.
+    pub(super) fn view(place: &[u8]) -> Self {
+        Self::of(b'v', true, &[place])
     }
 
-    /// That of a made-up file. With another content it is another file.
-    pub(super) fn text(view: &View, name: &[u8], bytes: &[u8]) -> Self {
-        Self::of(b't', false, &[&view.path(), name, bytes])
+    /// That of a made-up file; `place` is what it is in. With another content it is another file.
+    pub(super) fn text(place: &[u8], name: &[u8], bytes: &[u8]) -> Self {
+        Self::of(b't', false, &[place, name, bytes])
     }
 
     /// That of a directory of a version; the path of the version's own directory is empty.
@@ -314,7 +315,7 @@ impl Inodes {
     /// Those of made-up directories.
     pub(super) fn views(&self) -> Vec<Ino> {
         let table = lock(&self.table);
-        let views = table.iter().filter(|(_, record)| matches!(record.node, Node::View(_)));
+        let views = table.iter().filter(|(_, record)| matches!(record.node, Node::View(..)));
         views.map(|(ino, _)| *ino).collect()
     }
 

@@ -47,7 +47,7 @@ impl Snapshots {
             return Ok(());
         }
         let listable = self.listable(ino)?;
-        let parent = parent_of(&listable);
+        let parent = self.parent_of(&listable);
         for (name, number, ino) in [(&b"."[..], 0, ino), (b"..", 1, parent)] {
             // Its time is that of nothing: only inode and kind mean something.
             let attributes = Attributes::made_up_directory(ino, self.options.owner, Time::default());
@@ -57,7 +57,7 @@ impl Snapshots {
             }
         }
         match listable {
-            Listable::MadeUp(view) => self.list_view(&view, cookie, wait, add),
+            Listable::MadeUp(folder, view) => self.list_view(&folder, &view, cookie, wait, add),
             Listable::Archived(directory) => {
                 let result = self.list_directory(&directory, ino, cookie.max(FIRST), wait, add);
                 if cookie <= FIRST && result.is_ok() {
@@ -114,19 +114,19 @@ impl Snapshots {
         }
         result
     }
-}
 
-/// The number of the directory above.
-fn parent_of(listable: &Listable) -> Ino {
-    match listable {
-        Listable::Archived(directory) if directory.path.is_empty() => Ino::ROOT,
-        Listable::Archived(directory) => {
-            Identity::directory(&directory.version.version.id, directory.parent_path()).ino()
+    /// The number of the directory above.
+    fn parent_of(&self, listable: &Listable) -> Ino {
+        match listable {
+            Listable::Archived(directory) if directory.path.is_empty() => {
+                self.ino_of(&self.folder_of(&directory.version), &View::Folder)
+            }
+            Listable::Archived(directory) => {
+                Identity::directory(&directory.version.version.id, directory.parent_path()).ino()
+            }
+            Listable::MadeUp(folder, View::Folder) => self.ino_above(folder),
+            Listable::MadeUp(folder, view) => self.ino_of(folder, &view.parent()),
         }
-        Listable::MadeUp(view) => match view.parent() {
-            View::Folder => Ino::ROOT,
-            parent => Identity::view(&parent).ino(),
-        },
     }
 }
 

@@ -4,15 +4,17 @@
 
 use std::sync::Arc;
 
-use backstore_protocol::entry::Time;
+use backstore_protocol::ids::LineageId;
 
+use super::folder::{Folder, OpenSet};
 use super::found::list_found;
 use super::inode::{Identity, Node, Place};
 use super::listing::FIRST;
 use super::past::Past;
+use super::sets::Sets;
 use super::version::VersionList;
 use super::views::{Around, Item, Line, View};
-use super::{AddLine, Attributes, Ino, Listed, Lookup, Problem, Snapshots, Validity};
+use super::{AddLine, Attributes, BackupSet, Ino, Listed, Lookup, Problem, Snapshots, Validity};
 use crate::history::History;
 use crate::objects::Wait;
 use crate::sync::{read, write};
@@ -20,7 +22,21 @@ use crate::sync::{read, write};
 impl Snapshots {
     /// Shows what became of files from now on, as far as `history` knows.
     pub fn set_history(&self, history: Arc<History>) {
-        *write(&self.history) = Some(history);
+        self.top.set_history(history);
+    }
+
+    /// The same for another set, where there is one of that lineage.
+    pub fn set_history_of(&self, lineage: LineageId, history: Arc<History>) {
+        if let Some(folder) = self.folder(lineage) {
+            folder.set_history(history);
+        }
+    }
+
+    /// Shows `sets` with these, and those that were there before. `open` is called when somebody looks into one first.
+    pub fn set_sets(&self, sets: Vec<BackupSet>, open: &OpenSet) {
+        let mut shown = write(&self.sets);
+        let before = shown.take().unwrap_or_default();
+        *shown = Some(Arc::new(before.with(sets, &self.top, open)));
     }
 
     /// Made-up directories that the system knows: what they list has changed when the history knows more.
@@ -30,31 +46,43 @@ impl Snapshots {
         directories
     }
 
-    pub(super) fn folder(&self) -> Attributes {
-        Attributes::made_up_directory(Ino::ROOT, self.options.owner, self.time())
+    /// The number of a made-up directory.
+    pub(super) fn ino_of(&self, folder: &Folder, view: &View) -> Ino {
+        if folder.is_top() && *view == View::Folder {
+            return Ino::ROOT;
+        }
+        Identity::view(&folder.path_of(view)).ino()
     }
 
-    /// When what is made up changed last.
-    pub(super) fn time(&self) -> Time {
-        self.current().newest_first.first().map_or_else(Time::default, |newest| newest.version.time())
+    /// The number of the directory above a set's folder.
+    pub(super) fn ino_above(&self, folder: &Folder) -> Ino {
+        let above = self.sets().and_then(|sets| sets.above(folder.set.lineage));
+        above.filter(|_| !folder.is_top()).map_or(Ino::ROOT, |view| self.ino_of(&self.top, &view))
     }
 
-    pub(super) fn history(&self) -> Option<Arc<History>> {
-        read(&self.history).clone()
+    fn sets(&self) -> Option<Arc<Sets>> {
+        read(&self.sets).clone()
     }
 
-    fn around<'a>(&self, list: &'a VersionList) -> Around<'a> {
-        let history = self.history().map(|history| history.indexed_to());
-        Around { list, history, now: (self.options.now)() }
+    fn around<'a>(&self, folder: &Folder, list: &'a VersionList, sets: Option<&'a Sets>) -> Around<'a> {
+        let history = folder.history().map(|history| history.indexed_to());
+        Around { list, sets: sets.filter(|_| folder.is_top()), history, now: (self.options.now)() }
     }
 
     /// What a name in a made-up directory stands for.
-    pub(super) fn find_in_view(&self, view: &View, name: &[u8], wait: Wait) -> Result<Option<Item>, Problem> {
-        let (list, history) = (self.current(), self.history());
+    pub(super) fn find_in_view(
+        &self,
+        folder: &Folder,
+        view: &View,
+        name: &[u8],
+        wait: Wait,
+    ) -> Result<Option<Item>, Problem> {
+        folder.open(wait)?;
+        let (list, history) = (folder.versions(), folder.history());
         match (view, history, wait) {
             (view, Some(_), Wait::Not) if view.is_on_disk() => Err(Problem::NotInMemory),
             (View::SearchFor(pattern), Some(history), _) => {
-                let (found, mut item) = (self.searches.find(&history, pattern)?, None);
+                let (found, mut item) = (folder.searches.find(&history, pattern)?, None);
                 list_found(&list, view, &found, 0, &mut |line| {
                     if *line.name == *name {
                         item = Some(line.item);
@@ -72,12 +100,18 @@ impl Snapshots {
             (View::Deleted(path), Some(history), _) => {
                 Past { history: &history, list: &list }.find_deleted(path, name)
             }
-            (_, _, _) => Ok(view.find(&self.around(&list), name)),
+            (_, _, _) => Ok(view.find(&self.around(folder, &list, self.sets().as_deref()), name)),
         }
     }
 
     /// Gives what was found in a made-up directory its inode.
-    pub(super) fn remember_item(&self, view: &View, name: &[u8], item: &Item) -> Lookup {
+    pub(super) fn remember_item(
+        &self,
+        folder: &Arc<Folder>,
+        view: &View,
+        name: &[u8],
+        item: &Item,
+    ) -> Lookup {
         let owner = self.options.owner;
         match item {
             Item::Version(version) => {
@@ -86,22 +120,20 @@ impl Snapshots {
                 let attributes = Attributes::made_up_directory(ino, owner, version.version.time());
                 Lookup { attributes, validity: Validity::UntilChanged }
             }
-            Item::View(view) => {
-                let ino = self.inodes.remember(&Identity::view(view), Node::View(view.clone()));
-                let attributes = Attributes::made_up_directory(ino, owner, self.time());
-                Lookup { attributes, validity: Validity::Briefly }
-            }
+            Item::View(view) => self.remember_view(folder, view),
+            Item::Set(folder) => self.remember_view(folder, &View::Folder),
             Item::Link(target, version) => {
-                let time = version.as_ref().map_or_else(|| self.time(), |named| named.version.time());
+                let time = version.as_ref().map_or_else(|| folder.time(), |named| named.version.time());
                 let node = Node::Link { target: target.clone().into(), time };
-                let ino = self.inodes.remember(&Identity::link(&view.path(), name, target), node);
+                let ino = self.inodes.remember(&Identity::link(&folder.path_of(view), name, target), node);
                 let attributes = Attributes::made_up_link(ino, owner, time, target.len() as u64);
                 Lookup { attributes, validity: Validity::Briefly }
             }
             Item::Text(text) => {
-                let bytes = text.bytes(&self.current(), &self.options, self.history().as_deref());
-                let (identity, size) = (Identity::text(view, name, &bytes), bytes.len() as u64);
-                let time = self.time();
+                let bytes = text.bytes(folder, &self.options);
+                let (identity, size) =
+                    (Identity::text(&folder.path_of(view), name, &bytes), bytes.len() as u64);
+                let time = folder.time();
                 let ino = self.inodes.remember(&identity, Node::Text { bytes, time });
                 let attributes = Attributes::made_up_file(ino, owner, time, size);
                 Lookup { attributes, validity: Validity::Briefly }
@@ -109,8 +141,8 @@ impl Snapshots {
             Item::Archived(version, key, entry) => {
                 let place = Place::Key(Arc::clone(key));
                 // A link that leads somewhere else in its version is another one there.
-                let identity = match self.options.links.target(key, entry) {
-                    Some(_) => Identity::link(&view.path(), key, version.version.id.as_bytes()),
+                let identity = match folder.set.links.target(key, entry) {
+                    Some(_) => Identity::link(&folder.path_of(view), key, version.version.id.as_bytes()),
                     None => Identity::file(version, key, entry),
                 };
                 let node = Node::File { version: Arc::clone(version), place: place.clone() };
@@ -121,19 +153,28 @@ impl Snapshots {
         }
     }
 
+    fn remember_view(&self, folder: &Arc<Folder>, view: &View) -> Lookup {
+        let identity = Identity::view(&folder.path_of(view));
+        let ino = self.inodes.remember(&identity, Node::View(Arc::clone(folder), view.clone()));
+        let attributes = Attributes::made_up_directory(ino, self.options.owner, folder.time());
+        Lookup { attributes, validity: Validity::Briefly }
+    }
+
     /// Lists a made-up directory from a cookie on.
     pub(super) fn list_view(
         &self,
+        folder: &Arc<Folder>,
         view: &View,
         cookie: u64,
         wait: Wait,
         add: &mut AddLine<'_>,
     ) -> Result<(), Problem> {
-        let (list, history) = (self.current(), self.history());
+        folder.open(wait)?;
+        let (list, history) = (folder.versions(), folder.history());
         let from = cookie.saturating_sub(FIRST);
         let mut each = |line: Line<'_>| {
             let cookie = FIRST + 1 + line.order;
-            let Lookup { attributes, validity } = self.remember_item(view, &line.name, &line.item);
+            let Lookup { attributes, validity } = self.remember_item(folder, view, &line.name, &line.item);
             let fits = add(&Listed { name: &line.name, cookie, attributes, validity });
             if !fits {
                 self.forget(attributes.ino, 1);
@@ -143,7 +184,7 @@ impl Snapshots {
         match (view, history, wait) {
             (view, Some(_), Wait::Not) if view.is_on_disk() => Err(Problem::NotInMemory),
             (View::SearchFor(pattern), Some(history), _) => {
-                let found = self.searches.find(&history, pattern)?;
+                let found = folder.searches.find(&history, pattern)?;
                 list_found(&list, view, &found, from, &mut each);
                 Ok(())
             }
@@ -157,7 +198,9 @@ impl Snapshots {
                 Past { history: &history, list: &list }.list_deleted(path, from, &mut each)
             }
             (_, _, _) => {
-                let mut lines = view.lines(&self.around(&list)).filter(|line| line.order >= from);
+                let sets = self.sets();
+                let around = self.around(folder, &list, sets.as_deref());
+                let mut lines = view.lines(&around).filter(|line| line.order >= from);
                 lines.try_for_each(|line| each(line).then_some(()));
                 Ok(())
             }

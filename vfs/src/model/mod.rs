@@ -9,6 +9,7 @@ mod attributes;
 mod calendar;
 mod directory;
 mod file;
+mod folder;
 mod found;
 mod inode;
 mod links;
@@ -20,6 +21,8 @@ mod past;
 mod paths;
 mod problem;
 mod regions;
+mod sets;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -31,38 +34,42 @@ use std::io;
 use std::sync::{Arc, Mutex, RwLock};
 
 use backstore_protocol::entry::{Content, Entry, Kind, Xattr};
+use backstore_protocol::ids::LineageId;
 use backstore_protocol::tree::{Items, lookup};
 use bytes::Bytes;
 
 pub use attributes::{Attributes, FileKind, Owner};
 pub use file::{FileReading, Spare};
+pub use folder::{OpenSet, OpenSetError};
 pub use inode::Ino;
 pub use links::LinkRoots;
 pub use listing::{AddLine, Listed};
-pub use options::FolderOptions;
+pub use options::{BackupSet, FolderOptions};
 pub use problem::Problem;
 pub use version::{LISTED_MAX, Version};
 
 use crate::content::ContentReader;
-use crate::history::History;
 use crate::objects::{ObjectReader, Wait};
-use crate::sync::{lock, read, write};
+use crate::sync::{lock, read};
 use ahead::Ahead;
 use directory::{Directory, Found};
 use file::{Files, ReadFile};
-use found::Searches;
+use folder::Folder;
 use inode::{Identity, Inodes, Node, Place};
 use listing::Listings;
 use neighbours::Neighbours;
 use regions::Regions;
+use sets::Sets;
 use version::{NamedVersion, VersionList};
 use views::View;
 
-/// All versions of a backup set as one folder.
+/// All versions of a backup set as one folder, and those of others below it.
 pub struct Snapshots {
     reader: Arc<ObjectReader>,
     options: FolderOptions,
-    versions: RwLock<Arc<VersionList>>,
+    top: Arc<Folder>,
+    /// All sets, if they are shown.
+    sets: RwLock<Option<Arc<Sets>>>,
     inodes: Arc<Inodes>,
     files: Files,
     listings: Listings,
@@ -70,15 +77,13 @@ pub struct Snapshots {
     neighbours: Neighbours,
     regions: Regions,
     taker: TakerSlot,
-    history: RwLock<Option<Arc<History>>>,
-    searches: Searches,
 }
 
 /// What is no more as it was, for a host to tell its system.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changed {
-    /// Names in the folder that mean something else, or nothing.
-    pub names: Vec<String>,
+    /// Names that mean something else, or nothing, and the directories they are in.
+    pub names: Vec<(Ino, String)>,
     /// Directories that list something else.
     pub directories: Vec<Ino>,
 }
@@ -101,7 +106,7 @@ pub enum Validity {
 /// A directory.
 enum Listable {
     Archived(Directory),
-    MadeUp(View),
+    MadeUp(Arc<Folder>, View),
 }
 
 /// A file that can be read.
@@ -141,36 +146,45 @@ impl Snapshots {
             regions: Regions::new(reader, &taker)?,
             taker,
             reader: Arc::clone(reader),
+            top: Folder::new(Vec::new(), options.set.clone(), None),
+            sets: RwLock::default(),
             options,
-            versions: RwLock::default(),
             inodes,
             files: Files::new(),
             listings: Listings::default(),
             ahead: Ahead::default(),
-            history: RwLock::default(),
-            searches: Searches::new(),
         })
     }
 
     /// Shows these versions from now on. Gives what is no more as it was.
     pub fn set_versions(&self, versions: Vec<Version>) -> Changed {
-        let newer = Arc::new(VersionList::new(versions, self.options.utc));
-        let old = std::mem::replace(&mut *write(&self.versions), Arc::clone(&newer));
-        Changed { names: old.names_changed_in(&newer), directories: self.made_up_directories() }
+        self.set_versions_in(&self.top, versions)
+    }
+
+    /// Shows these versions of a set from now on, where there is one of that lineage. Gives what is no more as it was.
+    pub fn set_versions_of(&self, lineage: LineageId, versions: Vec<Version>) -> Changed {
+        self.folder(lineage).map_or_else(Changed::default, |folder| self.set_versions_in(&folder, versions))
+    }
+
+    fn set_versions_in(&self, folder: &Arc<Folder>, versions: Vec<Version>) -> Changed {
+        let names = folder.set_versions(VersionList::new(versions, self.options.utc));
+        let place = self.ino_of(folder, &View::Folder);
+        let names = names.into_iter().map(|name| (place, name)).collect();
+        Changed { names, directories: self.made_up_directories() }
     }
 
     /// The names of all versions, newest first.
     pub fn version_names(&self) -> Vec<String> {
-        self.current().newest_first.iter().map(|named| named.name.clone()).collect()
+        self.top.versions().newest_first.iter().map(|named| named.name.clone()).collect()
     }
 
     /// The entry `name` of a directory. Counts one reference to its inode.
     pub fn lookup(&self, parent: Ino, name: &[u8], wait: Wait) -> Result<Lookup, Problem> {
         let directory = match self.listable(parent)? {
             Listable::Archived(directory) => directory,
-            Listable::MadeUp(view) => {
-                let item = self.find_in_view(&view, name, wait)?.ok_or(Problem::NotFoundYet)?;
-                return Ok(self.remember_item(&view, name, &item));
+            Listable::MadeUp(folder, view) => {
+                let item = self.find_in_view(&folder, &view, name, wait)?.ok_or(Problem::NotFoundYet)?;
+                return Ok(self.remember_item(&folder, &view, name, &item));
             }
         };
         let Some(found) = directory.find(&self.reader, name, wait)? else {
@@ -182,12 +196,12 @@ impl Snapshots {
     /// What an inode looks like.
     pub fn attributes(&self, ino: Ino, wait: Wait) -> Result<Attributes, Problem> {
         if ino == Ino::ROOT {
-            return Ok(self.folder());
+            return Ok(Attributes::made_up_directory(ino, self.options.owner, self.top.time()));
         }
         let owner = self.options.owner;
         Ok(match self.node(ino)? {
             Node::Version(version) => Attributes::made_up_directory(ino, owner, version.version.time()),
-            Node::View(_) => Attributes::made_up_directory(ino, owner, self.time()),
+            Node::View(folder, _) => Attributes::made_up_directory(ino, owner, folder.time()),
             Node::Link { target, time } => Attributes::made_up_link(ino, owner, time, target.len() as u64),
             Node::Text { bytes, time } => Attributes::made_up_file(ino, owner, time, bytes.len() as u64),
             Node::Directory { version, place, .. } | Node::File { version, place } => {
@@ -238,13 +252,13 @@ impl Snapshots {
             Node::Link { target, .. } => Ok(target.to_vec()),
             Node::File { version, place } => {
                 let (key, entry) = self.entry(&version, &place, wait)?;
-                if let Some(target) = self.target_inside(&place, &key, &entry) {
+                if let Some(target) = self.target_inside(&version, &place, &key, &entry) {
                     return Ok(target);
                 }
                 let Content::Inline(target) = entry.content else { return Err(Problem::Invalid) };
                 if entry.kind == Kind::Symlink { Ok(target.into_vec()) } else { Err(Problem::Invalid) }
             }
-            Node::Version(_) | Node::View(_) | Node::Text { .. } | Node::Directory { .. } => {
+            Node::Version(_) | Node::View(..) | Node::Text { .. } | Node::Directory { .. } => {
                 Err(Problem::Invalid)
             }
         }
@@ -275,7 +289,7 @@ impl Snapshots {
 
     /// The size of the newest version.
     pub fn statistics(&self) -> Statistics {
-        let list = self.current();
+        let list = self.top.versions();
         let newest = list.newest_first.first().map(|named| &named.version);
         newest.map_or_else(Statistics::default, |version| Statistics {
             bytes: version.bytes,
@@ -300,8 +314,17 @@ impl Snapshots {
         &self.reader
     }
 
-    fn current(&self) -> Arc<VersionList> {
-        Arc::clone(&read(&self.versions))
+    /// The folder of a set, where there is one of that lineage.
+    fn folder(&self, lineage: LineageId) -> Option<Arc<Folder>> {
+        if lineage == self.top.set.lineage {
+            return Some(Arc::clone(&self.top));
+        }
+        read(&self.sets).as_ref().and_then(|sets| sets.folder(lineage).cloned())
+    }
+
+    /// The folder that a version is in.
+    fn folder_of(&self, version: &NamedVersion) -> Arc<Folder> {
+        self.folder(version.version.lineage).unwrap_or_else(|| Arc::clone(&self.top))
     }
 
     fn node(&self, ino: Ino) -> Result<Node, Problem> {
@@ -310,12 +333,12 @@ impl Snapshots {
 
     fn listable(&self, ino: Ino) -> Result<Listable, Problem> {
         if ino == Ino::ROOT {
-            return Ok(Listable::MadeUp(View::Folder));
+            return Ok(Listable::MadeUp(Arc::clone(&self.top), View::Folder));
         }
         match self.node(ino)? {
             Node::Version(version) => Ok(Listable::Archived(Directory { version, path: Arc::from([]) })),
             Node::Directory { version, path, .. } => Ok(Listable::Archived(Directory { version, path })),
-            Node::View(view) => Ok(Listable::MadeUp(view)),
+            Node::View(folder, view) => Ok(Listable::MadeUp(folder, view)),
             Node::File { .. } | Node::Link { .. } | Node::Text { .. } => Err(Problem::NotADirectory),
         }
     }
@@ -327,7 +350,7 @@ impl Snapshots {
         let (version, place) = match self.node(ino)? {
             Node::File { version, place } => (version, place),
             Node::Text { bytes, .. } => return Ok(Opened::MadeUp(bytes)),
-            Node::Version(_) | Node::View(_) | Node::Directory { .. } => return Err(Problem::IsADirectory),
+            Node::Version(_) | Node::View(..) | Node::Directory { .. } => return Err(Problem::IsADirectory),
             Node::Link { .. } => return Err(Problem::Invalid),
         };
         let (key, entry) = self.entry(&version, &place, wait)?;
@@ -355,7 +378,7 @@ impl Snapshots {
             return Ok(Vec::new());
         }
         match self.node(ino)? {
-            Node::Version(_) | Node::View(_) | Node::Link { .. } | Node::Text { .. } => Ok(Vec::new()),
+            Node::Version(_) | Node::View(..) | Node::Link { .. } | Node::Text { .. } => Ok(Vec::new()),
             Node::Directory { version, place, .. } | Node::File { version, place } => {
                 Ok(self.entry(&version, &place, wait)?.1.xattrs)
             }
@@ -386,16 +409,25 @@ impl Snapshots {
         entry: &Entry,
     ) -> Attributes {
         let attributes = Attributes::of_entry(ino, entry, self.options.owner, version.version.time());
-        match self.target_inside(place, key, entry) {
+        match self.target_inside(version, place, key, entry) {
             Some(target) => Attributes { size: target.len() as u64, ..attributes },
             None => attributes,
         }
     }
 
     /// Where a link leads that has to stay inside its version. In made-up directories, which are no version, links are as archived.
-    fn target_inside(&self, place: &Place, key: &[u8], entry: &Entry) -> Option<Vec<u8>> {
+    fn target_inside(
+        &self,
+        version: &NamedVersion,
+        place: &Place,
+        key: &[u8],
+        entry: &Entry,
+    ) -> Option<Vec<u8>> {
         match place {
-            Place::Leaf(..) => self.options.links.target(key, entry),
+            Place::Leaf(..) if entry.kind == Kind::Symlink => {
+                self.folder_of(version).set.links.target(key, entry)
+            }
+            Place::Leaf(..) => None,
             Place::Key(_) => None,
         }
     }

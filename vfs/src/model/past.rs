@@ -242,7 +242,8 @@ impl Snapshots {
     pub(super) fn link_to_past(&self, directory: &Directory, name: &[u8]) -> Result<Lookup, Problem> {
         let link = LINKS.iter().find(|(own, _)| own.as_bytes() == name);
         let (_, view) = link.ok_or(Problem::NotFound)?;
-        self.history().ok_or(Problem::NotFoundYet)?;
+        let folder = self.folder_of(&directory.version);
+        folder.history().ok_or(Problem::NotFoundYet)?;
         let names: Vec<_> = names_of(&directory.path).collect();
         let mut target = "../".repeat(names.len() + 1).into_bytes();
         target.extend_from_slice(HUB.as_bytes());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use backstore_protocol::codec::Malformed;
 
+use super::OpenSetError;
 use crate::history::HistoryError;
 use crate::objects::ReadError;
 
@@ -43,6 +44,9 @@ pub enum Problem {
     /// What became of files cannot be told.
     #[error("input or output error")]
     NoHistory(#[source] Arc<HistoryError>),
+    /// The versions of a set cannot be listed.
+    #[error("input or output error")]
+    SetUnreadable(#[source] OpenSetError),
     /// It has to be fetched first, and the caller did not want to wait. It is being fetched now.
     #[error("not in memory yet")]
     NotInMemory,

@@ -7,8 +7,8 @@ use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
 use super::FolderOptions;
+use super::folder::Folder;
 use super::version::{NamedVersion, VersionList};
-use crate::history::History;
 
 /// A made-up file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,16 +28,12 @@ const FORMAT: u32 = 1;
 
 impl Text {
     /// What is in it.
-    pub(super) fn bytes(
-        self,
-        list: &VersionList,
-        options: &FolderOptions,
-        history: Option<&History>,
-    ) -> Bytes {
+    pub(super) fn bytes(self, folder: &Folder, options: &FolderOptions) -> Bytes {
+        let list = folder.versions();
         match self {
             Self::Readme => Bytes::from_static(README.as_bytes()),
-            Self::Status => lines(&status(list, options, history)),
-            Self::Versions => list.text_of_all(|| lines(&versions(list))),
+            Self::Status => lines(&status(folder, &list, options)),
+            Self::Versions => list.text_of_all(|| lines(&versions(&list))),
             Self::Nothing => Bytes::new(),
         }
     }
@@ -47,19 +43,19 @@ fn lines(value: &Value) -> Bytes {
     Bytes::from(format!("{value:#}\n"))
 }
 
-fn status(list: &VersionList, options: &FolderOptions, history: Option<&History>) -> Value {
+fn status(folder: &Folder, list: &VersionList, options: &FolderOptions) -> Value {
     let newest = |named: Option<&Arc<NamedVersion>>| named.map(|named| version(named));
     let complete = list.newest_first.iter().find(|named| !named.version.is_partial);
     json!({
         "format": FORMAT,
-        "set": options.set,
-        "device": options.device,
+        "set": folder.set.name,
+        "device": folder.set.device,
         "destination": options.place,
         "zone": list.zone().name(),
         "versions": list.newest_first.len(),
         "newest": newest(list.newest_first.first()),
         "newest_complete": newest(complete),
-        "history_up_to_sequence": history.and_then(History::indexed_to),
+        "history_up_to_sequence": folder.history().and_then(|history| history.indexed_to()),
     })
 }
 
@@ -79,6 +75,7 @@ fn version(named: &NamedVersion) -> Value {
         "partial": version.is_partial,
         "entries": version.entries,
         "bytes": version.bytes,
+        "tags": version.tags,
     })
 }
 
@@ -98,6 +95,7 @@ copied and never changed.
   history/               every version of a file, as history/home/you/report.odt/
   deleted/               the last version of each file that is gone
   changes/               what each version added or changed
+  sets/                  all backup sets of all your computers, each as a folder like this one
   search/*.odt/          links to all files of that name, in the newest version that has each
 
 To get something back, copy it: in a file manager by drag and drop, in a terminal by
@@ -113,5 +111,6 @@ Names that are not listed work as well, for the newest version at or before that
 In every folder of a version, .versions and .deleted (not listed either) lead to the history of that
 folder and to what was deleted from it.
 
-More for programs is in .backstore: ids/, gmt/, status.json, versions.json.
+More is in .backstore: tags/ with the versions of `backup --tag`; for programs ids/, gmt/, status.json,
+versions.json.
 ";

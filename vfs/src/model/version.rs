@@ -36,14 +36,26 @@ pub struct Version {
     pub entries: u64,
     /// Sizes of all its files.
     pub bytes: u64,
+    /// Words it was given.
+    pub tags: Box<[Box<str>]>,
 }
 
 impl Version {
     /// When its backup began.
     pub(super) const fn time(&self) -> Time {
-        let nanoseconds = self.started_at.rem_euclid(1000) as u32 * 1_000_000;
-        Time { seconds: self.started_at.div_euclid(1000), nanoseconds }
+        time_of(self.started_at)
     }
+
+    /// Whether it was given a word.
+    pub(super) fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|own| **own == *tag)
+    }
+}
+
+/// A moment in milliseconds since 1970.
+pub(super) const fn time_of(milliseconds: i64) -> Time {
+    let nanoseconds = milliseconds.rem_euclid(1000) as u32 * 1_000_000;
+    Time { seconds: milliseconds.div_euclid(1000), nanoseconds }
 }
 
 impl fmt::Display for Day {
@@ -91,6 +103,7 @@ pub(super) struct VersionList {
     pub(super) newest_first: Vec<Arc<NamedVersion>>,
     by_name: HashMap<String, Arc<NamedVersion>>,
     by_day: BTreeMap<Day, Vec<Arc<NamedVersion>>>,
+    by_tag: BTreeMap<Box<str>, Vec<Arc<NamedVersion>>>,
     /// Names that are found but not listed, and the names they lead to.
     links: HashMap<String, String>,
     /// `versions.json`, once somebody has asked for it.
@@ -118,6 +131,9 @@ impl VersionList {
             let named = Arc::new(NamedVersion { version, name: name.clone() });
             if let Some((day, _)) = named.day_and_time() {
                 list.by_day.entry(day).or_default().push(Arc::clone(&named));
+            }
+            for tag in &named.version.tags {
+                list.by_tag.entry(tag.clone()).or_default().push(Arc::clone(&named));
             }
             list.newest_first.push(Arc::clone(&named));
             list.by_name.insert(name, named);
@@ -181,6 +197,11 @@ impl VersionList {
         &self.by_day
     }
 
+    /// Tags, each with the versions that have it in the order of their sequences.
+    pub(super) const fn by_tag(&self) -> &BTreeMap<Box<str>, Vec<Arc<NamedVersion>>> {
+        &self.by_tag
+    }
+
     /// The versions that are listed, newest first.
     pub(super) fn listed(&self) -> &[Arc<NamedVersion>] {
         &self.newest_first[..self.newest_first.len().min(LISTED_MAX)]
@@ -233,6 +254,7 @@ pub(super) mod tests {
             is_partial: false,
             entries: 0,
             bytes: 0,
+            tags: Box::default(),
         }
     }
 

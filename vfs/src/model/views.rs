@@ -9,7 +9,9 @@ use std::sync::Arc;
 use backstore_protocol::entry::Entry;
 use chrono::DateTime;
 
+use super::folder::Folder;
 use super::paths::{above, names_of};
+use super::sets::Sets;
 use super::texts::Text;
 use super::version::{Day, LATEST, NamedVersion, VersionList};
 use crate::history::Pattern;
@@ -40,6 +42,14 @@ pub(super) enum View {
     Search,
     /// What fits a pattern.
     SearchFor(Arc<[u8]>),
+    /// `.backstore/tags`.
+    Tags,
+    /// Versions with a tag.
+    Tag(Arc<str>),
+    /// `.backstore/sets`.
+    Sets,
+    /// The sets of a device.
+    Device(Arc<str>),
 }
 
 /// A level of `by-time`.
@@ -55,6 +65,8 @@ pub(super) enum Period {
 #[derive(Clone, Copy)]
 pub(super) struct Around<'a> {
     pub(super) list: &'a VersionList,
+    /// All sets, if they are shown.
+    pub(super) sets: Option<&'a Sets>,
     /// If there is an index of what became of files, up to which sequence.
     pub(super) history: Option<Option<u64>>,
     /// Milliseconds since 1970.
@@ -66,6 +78,8 @@ pub(super) struct Around<'a> {
 pub(super) enum Item {
     Version(Arc<NamedVersion>),
     View(View),
+    /// The folder of another set.
+    Set(Arc<Folder>),
     /// A link and, if it leads to a version, that.
     Link(Vec<u8>, Option<Arc<NamedVersion>>),
     Text(Text),
@@ -92,6 +106,8 @@ pub(super) const HISTORY: &str = "history";
 pub(super) const DELETED: &str = "deleted";
 const CHANGES: &str = "changes";
 const SEARCH: &str = "search";
+const TAGS: &str = "tags";
+pub(super) const SETS: &str = "sets";
 const README: &str = "README.txt";
 /// Names that ask indexers to stay away. They are found and not listed.
 const KEEP_OUT: [&str; 2] = [".metadata_never_index", ".trackerignore"];
@@ -133,6 +149,10 @@ impl View {
             Self::ChangesOf(version, path) => past(&[HUB, CHANGES, &version.name], path),
             Self::Search => below(SEARCH.to_owned()),
             Self::SearchFor(pattern) => past(&[HUB, SEARCH], pattern),
+            Self::Tags => below(TAGS.to_owned()),
+            Self::Tag(tag) => below(tag.to_string()),
+            Self::Sets => below(SETS.to_owned()),
+            Self::Device(device) => below(device.to_string()),
         }
     }
 
@@ -140,7 +160,15 @@ impl View {
     pub(super) fn parent(&self) -> Self {
         match self {
             Self::Folder | Self::Hub => Self::Folder,
-            Self::Ids | Self::Gmt | Self::Changes | Self::Search | Self::ByTime(Period::Always) => Self::Hub,
+            Self::Ids
+            | Self::Gmt
+            | Self::Tags
+            | Self::Changes
+            | Self::Search
+            | Self::Sets
+            | Self::ByTime(Period::Always) => Self::Hub,
+            Self::Tag(_) => Self::Tags,
+            Self::Device(_) => Self::Sets,
             Self::SearchFor(_) => Self::Search,
             Self::ByTime(Period::Year(_)) => Self::ByTime(Period::Always),
             Self::ByTime(Period::Month(year, _)) => Self::ByTime(Period::Year(*year)),
@@ -167,7 +195,14 @@ impl View {
             Self::ByTime(_) => self.lines(around).find(|line| *line.name == *name).map(|line| line.item),
             // Beginnings of ids and all kinds of times are found there as well.
             Self::Ids | Self::Gmt => self.link_at(around, text),
+            Self::Tags => Self::tag(around.list, text),
+            Self::Tag(tag) => {
+                let named = around.list.find(name).filter(|named| named.version.has_tag(tag))?;
+                Some(self.link_to(named))
+            }
             Self::Changes => self.change_of(around, around.list.find(name)?),
+            Self::Sets => around.sets?.find(text),
+            Self::Device(device) => around.sets?.find_on(device, text),
             Self::Search if name.len() <= PATTERN_BYTES_MAX => {
                 Pattern::new(name).map(|_| Item::View(Self::SearchFor(name.into())))
             }
@@ -239,6 +274,8 @@ impl View {
                 item: view.link_to(named),
             })),
             Self::Gmt => Box::new(view.gmt(list)),
+            Self::Tags => Self::lines_of_tags(list),
+            Self::Tag(tag) => view.lines_of_tag(tag, list),
             Self::ByTime(period) => view.lines_by_time(*period, list),
             Self::Changes => {
                 let around = *around;
@@ -248,8 +285,10 @@ impl View {
                     Some(Line { order, name: Cow::Borrowed(name), item: view.change_of(&around, named)? })
                 }))
             }
+            Self::Sets => around.sets.map_or_else(nothing, Sets::devices),
+            Self::Device(device) => around.sets.map_or_else(nothing, |sets| sets.on(device)),
             Self::Search | Self::SearchFor(_) | Self::History(_) | Self::Deleted(_) | Self::ChangesOf(..) => {
-                Box::new(std::iter::empty())
+                nothing()
             }
         }
     }
@@ -288,13 +327,15 @@ impl View {
 
 fn fixed_in_folder(around: &Around<'_>) -> impl Iterator<Item = (&'static str, Item)> + use<> {
     let past: &[&str] = if around.history.is_some() { &[HISTORY, DELETED, CHANGES, SEARCH] } else { &[] };
-    let names = [README, BY_TIME].into_iter().chain(past.iter().copied());
+    let sets = around.sets.map(|_| SETS);
+    let names = [README, BY_TIME].into_iter().chain(sets).chain(past.iter().copied());
     names.map(|name| (name, Item::Link(format!("{HUB}/{name}").into_bytes(), None)))
 }
 
 fn fixed_in_hub(around: &Around<'_>) -> impl Iterator<Item = (&'static str, Item)> + use<> {
     let texts = [(README, Text::Readme), ("status.json", Text::Status), ("versions.json", Text::Versions)];
-    let views = [(BY_TIME, View::ByTime(Period::Always)), (IDS, View::Ids), (GMT, View::Gmt)];
+    let views =
+        [(BY_TIME, View::ByTime(Period::Always)), (IDS, View::Ids), (GMT, View::Gmt), (TAGS, View::Tags)];
     let past = [
         (HISTORY, View::History(Arc::from([]))),
         (DELETED, View::Deleted(Arc::from([]))),
@@ -302,12 +343,17 @@ fn fixed_in_hub(around: &Around<'_>) -> impl Iterator<Item = (&'static str, Item
         (SEARCH, View::Search),
     ];
     let past = past.into_iter().take(if around.history.is_some() { usize::MAX } else { 0 });
-    let views = views.into_iter().chain(past).map(|(name, view)| (name, Item::View(view)));
+    let sets = around.sets.map(|_| (SETS, View::Sets));
+    let views = views.into_iter().chain(sets).chain(past).map(|(name, view)| (name, Item::View(view)));
     texts.into_iter().map(|(name, text)| (name, Item::Text(text))).chain(views)
 }
 
 fn fixed<'a>(names: impl Iterator<Item = (&'static str, Item)>) -> impl Iterator<Item = Line<'a>> {
     (1..).zip(names).map(|(order, (name, item))| Line { order, name: Cow::Borrowed(name.as_bytes()), item })
+}
+
+fn nothing<'a>() -> Lines<'a> {
+    Box::new(std::iter::empty())
 }
 
 /// The higher the sequence, the lower the order.

@@ -44,6 +44,13 @@ pub(super) fn errno(problem: &Problem) -> Errno {
             );
             Errno::EIO
         }
+        Problem::SetUnreadable(error) => {
+            tracing::warn!(
+                error = &**error as &(dyn std::error::Error + 'static),
+                "the versions of a set cannot be listed"
+            );
+            Errno::EIO
+        }
         // Those who ask with patience never get it.
         Problem::NotInMemory => Errno::EAGAIN,
     }

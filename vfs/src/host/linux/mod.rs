@@ -26,13 +26,14 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use std::{fs, io, thread};
 
+use backstore_protocol::ids::LineageId;
 use fuser::{INodeNo, Notifier, Session};
 
 #[cfg(any(test, feature = "test-archive"))]
 pub use folder::add_folder;
 
 use super::{MountError, MountOptions, Requests, Unmounted};
-use crate::model::{Owner, Snapshots, Version};
+use crate::model::{Changed, Owner, Snapshots, Version};
 use crate::sync::{lock, wait, wait_while};
 use filesystem::FuseFilesystem;
 use requests::RequestCounts;
@@ -133,9 +134,17 @@ impl MountHandle {
 
     /// Shows these versions from now on, and tells the kernel what it must forget.
     pub fn set_versions(&self, versions: Vec<Version>) {
-        let changed = self.model.set_versions(versions);
-        for name in changed.names {
-            self.tell(self.notifier.inval_entry(INodeNo::ROOT, OsStr::new(&name)));
+        self.show(self.model.set_versions(versions));
+    }
+
+    /// The same for the versions of another set.
+    pub fn set_versions_of(&self, lineage: LineageId, versions: Vec<Version>) {
+        self.show(self.model.set_versions_of(lineage, versions));
+    }
+
+    fn show(&self, changed: Changed) {
+        for (directory, name) in changed.names {
+            self.tell(self.notifier.inval_entry(INodeNo(directory.0), OsStr::new(&name)));
         }
         for directory in changed.directories {
             // Its attributes, and the listing that the kernel keeps.

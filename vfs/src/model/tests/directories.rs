@@ -182,7 +182,8 @@ fn links_stay_in_their_version_if_asked_for() {
     let root = archive.finish();
     let reader = ObjectReader::new(archive.source(), archive.keys(), &ReaderOptions::default()).unwrap();
     let links = LinkRoots::new([&b"/\0home\0a"[..]]);
-    let snapshots = Snapshots::new(&reader, FolderOptions { links, ..options_of_folder() }).unwrap();
+    let set = BackupSet { links, ..BackupSet::default() };
+    let snapshots = Snapshots::new(&reader, FolderOptions { set, ..options_of_folder() }).unwrap();
     snapshots.set_versions(vec![at(1, root)]);
     for (name, target) in [("in", &b"../../home/a/x"[..]), ("out", b"/etc/x")] {
         let found = find(&snapshots, &format!("1970-01-12_14-46-50/home/a/{name}")).unwrap();

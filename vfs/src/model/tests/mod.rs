@@ -5,6 +5,7 @@ mod economy;
 mod failing;
 mod inodes;
 mod past;
+mod sets;
 mod versions;
 mod views;
 
@@ -44,7 +45,7 @@ fn with_options(archive: &TestArchive, versions: Vec<Version>, options: &ReaderO
 fn options_of_folder() -> FolderOptions {
     FolderOptions {
         owner: OWNER,
-        set: "main".into(),
+        set: BackupSet { name: "main".into(), ..BackupSet::default() },
         now: Arc::new(|| 1_119_600_000),
         ..FolderOptions::default()
     }
@@ -55,7 +56,8 @@ fn versions_listed(snapshots: &Snapshots) -> Vec<String> {
     let all = names(snapshots, Ino::ROOT);
     all.into_iter()
         .filter(|name| {
-            !["README.txt", "by-time", "history", "deleted", "changes", "search"].contains(&name.as_str())
+            !["README.txt", "by-time", "sets", "history", "deleted", "changes", "search"]
+                .contains(&name.as_str())
         })
         .collect()
 }

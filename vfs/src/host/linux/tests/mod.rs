@@ -65,6 +65,7 @@ fn version(sequence: u64, root: Root) -> Version {
         is_partial: false,
         entries: 10,
         bytes: 123_456_789,
+        tags: Box::default(),
     }
 }
 

@@ -1,0 +1,164 @@
+//! The backup sets that a mount shows: one at its top from the start, the others when somebody looks into them.
+//!
+//! One thread waits for what is new, in whichever set: each wait takes one of the few streams that a server gives a client.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use backstore_protocol::ids::LineageId;
+use backstore_vfs::host::MountHandle;
+use backstore_vfs::model::{BackupSet, LinkRoots, OpenSet, Snapshots, Version};
+
+use super::past::{self, Offer};
+use super::versions::Versions;
+use crate::archive::{Archive, ArchiveError, LineageSummary};
+use crate::home::Home;
+
+/// The sets of an archive.
+pub(super) struct Sets {
+    archive: Arc<Archive>,
+    home: Home,
+    model: Arc<Snapshots>,
+    handle: Arc<MountHandle>,
+    /// Absolute links into a set lead to the same place in their own version.
+    stays_inside: bool,
+    known: Mutex<HashMap<LineageId, LineageSummary>>,
+    followed: Mutex<HashMap<LineageId, Arc<Followed>>>,
+}
+
+/// A set whose versions are shown.
+struct Followed {
+    versions: Mutex<Versions>,
+    /// Takes versions to index.
+    offer: Offer,
+}
+
+/// How long one wait for new snapshots takes.
+const WATCH_PATIENCE: Duration = Duration::from_secs(60);
+/// Before the destination is asked again after a failure.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+impl Sets {
+    /// Shows these sets, each when somebody looks into it.
+    pub(super) fn new(
+        archive: &Arc<Archive>,
+        home: &Home,
+        model: &Arc<Snapshots>,
+        handle: &Arc<MountHandle>,
+        stays_inside: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            archive: Arc::clone(archive),
+            home: home.clone(),
+            model: Arc::clone(model),
+            handle: Arc::clone(handle),
+            stays_inside,
+            known: Mutex::default(),
+            followed: Mutex::default(),
+        })
+    }
+
+    /// Shows `sets` with these.
+    pub(super) fn show(self: &Arc<Self>, summaries: Vec<LineageSummary>) {
+        let sets = summaries.iter().map(|summary| backup_set(summary, self.stays_inside)).collect();
+        let summaries = summaries.into_iter().map(|summary| (summary.info.lineage, summary));
+        lock(&self.known).extend(summaries);
+        let all = Arc::clone(self);
+        let open: OpenSet = Arc::new(move |lineage| all.open(lineage).map_err(|error| Arc::new(error) as _));
+        self.model.set_sets(sets, &open);
+        self.handle.made_up_changed();
+    }
+
+    /// Follows a set whose first versions are shown.
+    pub(super) fn follow(self: &Arc<Self>, lineage: LineageId, versions: Versions) -> io::Result<()> {
+        let offer = past::start(&self.home, &self.archive, &self.model, &self.handle, lineage)?;
+        let followed = Arc::new(Followed { versions: Mutex::new(versions), offer });
+        lock(&self.followed).insert(lineage, Arc::clone(&followed));
+        let all = Arc::clone(self);
+        thread::Builder::new().name("older".into()).spawn(move || {
+            let older = lock(&followed.versions).read_older(&all.shower(lineage, &followed));
+            if let Err(error) = older {
+                // Whenever there is something new, that is tried again.
+                tracing::warn!(%error, "older versions are not shown yet");
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Makes the versions of a set known, since somebody looks into it.
+    fn open(self: &Arc<Self>, lineage: LineageId) -> Result<(), ArchiveError> {
+        let summary = lock(&self.known).get(&lineage).cloned();
+        let Some(summary) = summary.filter(|_| !lock(&self.followed).contains_key(&lineage)) else {
+            return Ok(());
+        };
+        let mut versions = Versions::new(&self.archive, &self.home, &summary);
+        self.handle.set_versions_of(lineage, versions.first_page()?);
+        self.follow(lineage, versions).map_err(ArchiveError::Threads)
+    }
+
+    /// What shows the versions of a set.
+    fn shower(&self, lineage: LineageId, followed: &Followed) -> impl Fn(Vec<Version>, bool) {
+        let (handle, offer) = (Arc::clone(&self.handle), followed.offer.clone());
+        move |versions, is_all| {
+            if is_all {
+                // Whoever took them may have ended.
+                let _ = offer.send(versions.clone());
+            }
+            handle.set_versions_of(lineage, versions);
+        }
+    }
+
+    /// Shows what comes and goes, until the process ends.
+    pub(super) fn watch(self: &Arc<Self>) {
+        let mut seen = 0;
+        loop {
+            let count = self.archive.source.watch(seen, WATCH_PATIENCE).map_err(ArchiveError::from);
+            match count
+                .and_then(|count| if count == seen { Ok(count) } else { self.refresh().map(|()| count) })
+            {
+                Ok(count) => seen = count,
+                Err(error) => {
+                    tracing::warn!(%error, "the list of versions stays as it is for now");
+                    thread::sleep(RETRY_AFTER);
+                }
+            }
+        }
+    }
+
+    fn refresh(self: &Arc<Self>) -> Result<(), ArchiveError> {
+        let infos = self.archive.source.lineages()?;
+        let is_new = |lineage: &LineageId| !lock(&self.known).contains_key(lineage);
+        if infos.iter().any(|info| is_new(&info.lineage)) {
+            self.archive.renew_log(&self.home)?;
+            let summaries = self.archive.lineages()?;
+            self.show(summaries.into_iter().filter(|summary| is_new(&summary.info.lineage)).collect());
+        }
+        let followed: Vec<_> = lock(&self.followed).iter().map(|(id, set)| (*id, Arc::clone(set))).collect();
+        for (lineage, followed) in followed {
+            let held = infos.iter().find(|info| info.lineage == lineage).map_or(0, |info| info.snapshots);
+            lock(&followed.versions).refresh(held, &self.shower(lineage, &followed))?;
+        }
+        Ok(())
+    }
+}
+
+/// A set as the folder shows it.
+pub(super) fn backup_set(summary: &LineageSummary, stays_inside: bool) -> BackupSet {
+    let body = &summary.head.body;
+    let roots = body.roots.iter().map(|root| &root[..]).filter(|_| stays_inside);
+    BackupSet {
+        lineage: summary.info.lineage,
+        name: body.set.clone(),
+        device: summary.device_name.clone(),
+        links: LinkRoots::new(roots),
+        newest_at: summary.head.header.started_at,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is known of the sets is replaced whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
