@@ -48,6 +48,16 @@ pub struct Archive {
     vault: Option<Arc<Vault>>,
     cache: Option<Arc<CachedDestination>>,
     snapshots_at_once: usize,
+    _connection: Option<Connection>,
+}
+
+/// Ends the connection to the server with the archive, whoever else still knows the server then.
+struct Connection(Arc<QuicDestination>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.goodbye();
+    }
 }
 
 /// Why an archive cannot be used.
@@ -144,6 +154,7 @@ impl Archive {
         let mut vault = None;
         let mut folder = None;
         let mut cache = None;
+        let mut connection = None;
         let (source, destination): (Arc<dyn Source>, Option<Arc<dyn Destination>>) =
             if let Some((path, id, number)) = file.destination.as_folder(home)? {
                 home.prepare()?;
@@ -166,8 +177,9 @@ impl Archive {
                 let writes = options.access == Access::Write;
                 (destination.clone(), writes.then_some(destination as Arc<dyn Destination>))
             } else {
-                let destination: Arc<dyn Destination> =
-                    Arc::new(connect(home, &file, &secrets, options.patience_max)?);
+                let server = Arc::new(connect(home, &file, &secrets, options.patience_max)?);
+                connection = Some(Connection(Arc::clone(&server)));
+                let destination: Arc<dyn Destination> = server;
                 if options.access == Access::Write {
                     let path = home.node_cache_path(&keyring.domain().to_string());
                     cache = CachedDestination::new(Arc::clone(&destination), &path).map(Arc::new);
@@ -196,6 +208,7 @@ impl Archive {
             reader,
             vault,
             cache,
+            _connection: connection,
         })
     }
 

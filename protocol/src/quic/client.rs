@@ -36,10 +36,11 @@ impl QuicDestination {
         Ok(Self { keeper: Arc::new(keeper), _runtime: runtime })
     }
 
-    /// Connects now, to know whether the server can be reached and lets this device in.
-    pub fn connect(&self) -> Result<(), StoreError> {
+    /// Ends the connection, for whoever needs no more of it. Whatever is asked after that makes a new one.
+    pub fn goodbye(&self) {
         let keeper = Arc::clone(&self.keeper);
-        self.block(async move { keeper.live().await.map(|_| ()) })
+        // Nothing if the thread has ended, and the connection with it.
+        let _ = block_on(&self.keeper.handle, async move { keeper.goodbye().await });
     }
 
     fn block<T: Send + 'static>(

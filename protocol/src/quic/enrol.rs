@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use super::client::split_list;
 use super::connect::Connecting;
-use super::keeper::{Runtime, block_on, hello, runtime_gone};
+use super::keeper::{Runtime, block_on, goodbye, hello, runtime_gone};
 use super::link::{QuicLink, QuicStream};
 use crate::ids::{FactorId, InviteToken};
 use crate::store::StoreError;
@@ -25,6 +25,14 @@ pub struct Enrolment {
     runtime: Runtime,
 }
 
+impl Drop for Enrolment {
+    fn drop(&mut self) {
+        let link = self.link.clone();
+        // Nothing if the thread has ended, and the connection with it.
+        let _ = block_on(&self.runtime.handle, async move { goodbye(&link).await });
+    }
+}
+
 impl Enrolment {
     /// Connects to a server.
     pub fn connect(connecting: Connecting, agent_version: &str) -> Result<Self, StoreError> {
@@ -33,7 +41,7 @@ impl Enrolment {
         let (to, version) = (connecting.clone(), agent_version.to_owned());
         let connected = block_on(&runtime.handle, async move {
             let link = to.connect().await?;
-            let greeted = hello(&link, &version)
+            let greeted = Control::open(&link, &hello(&version))
                 .await
                 .map_err(|error| error.into_store_error(&to.server.to_string()))?;
             Ok::<_, StoreError>((link, greeted))

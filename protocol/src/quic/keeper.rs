@@ -14,8 +14,8 @@ use tokio::sync::{Mutex, oneshot};
 use super::connect::Connecting;
 use super::link::{QuicLink, QuicStream};
 use super::outage::{Advice, Outage};
-use crate::store::{Recovery, Refusal, StoreError};
-use crate::wire::{AskError, ClientLink, Control, FEATURES, Hello, MINOR, Welcome};
+use crate::store::{Recovery, StoreError};
+use crate::wire::{AskError, ClientLink, Control, FEATURES, Hello, MINOR};
 
 /// How a client behaves.
 #[derive(Clone)]
@@ -89,6 +89,8 @@ pub(super) struct Live {
     pub(super) control: Mutex<Control<QuicStream>>,
 }
 
+/// Turns of other tasks that sending a goodbye takes at most.
+const GOODBYE_TURNS: usize = 8;
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 
@@ -146,14 +148,18 @@ impl Keeper {
 
     async fn connect(&self) -> Result<Live, StoreError> {
         let link = self.options.connecting.connect().await?;
-        let (control, welcome) = hello(&link, &self.options.agent_version)
-            .await
-            .map_err(|error| error.into_store_error(&self.server()))?;
-        if welcome.account.is_none() {
-            return Err(StoreError::Refused { reason: Refusal::UnknownDevice, detail: String::new() });
-        }
+        // Whether this device is let in is known with the first answer: everything is refused to one that is not.
+        let control = Control::begin(&link, &hello(&self.options.agent_version)).await;
+        let control = control.map_err(|error| error.into_store_error(&self.server()))?;
         let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         Ok(Live { number, link: ClientLink(link), control: Mutex::new(control) })
+    }
+
+    /// Ends the connection, if there is one: a server that is not told keeps it until nothing has come for long, and counts it.
+    pub(super) async fn goodbye(&self) {
+        if let Some(live) = self.slot.lock().await.live.take() {
+            goodbye(&live.link.0).await;
+        }
     }
 
     /// Gives a connection up, so that the next caller makes a new one.
@@ -190,15 +196,19 @@ impl Keeper {
     }
 }
 
-/// Says hello on a new connection.
-pub(super) async fn hello(
-    link: &QuicLink,
-    agent_version: &str,
-) -> Result<(Control<QuicStream>, Welcome), AskError> {
+/// Ends a connection, so that the server hears of it even if this process ends now.
+pub(super) async fn goodbye(link: &QuicLink) {
+    link.close("goodbye");
+    // What says so is sent by the connection's own task, on this thread.
+    for _ in 0..GOODBYE_TURNS {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What a client says first on a new connection.
+pub(super) fn hello(agent_version: &str) -> Hello {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    let hello =
-        Hello { minor: MINOR, features: FEATURES, agent_version: agent_version.to_owned(), client_time: now };
-    Control::open(link, &hello).await
+    Hello { minor: MINOR, features: FEATURES, agent_version: agent_version.to_owned(), client_time: now }
 }
 
 pub(super) fn runtime_gone(server: &str) -> StoreError {

@@ -48,3 +48,39 @@ fn another_version_of_the_protocol_is_named_as_such() {
     assert!(matches!(refused, StoreError::Refused { reason: Refusal::Unsupported, .. }), "{refused}");
     assert!(refused.to_string().contains("another version of the protocol"), "{refused}");
 }
+
+/// How many of `count` clients can connect one after the other, each staying, to a listener that validates addresses beyond `handshakes_max`.
+fn connected(count: usize, handshakes_max: usize) -> usize {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let identity = Identity::from_seed(&[1; 32]);
+        let options = ListenerOptions { handshakes_max, ..ListenerOptions::default() };
+        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), &identity, options).unwrap();
+        let connecting = Connecting {
+            server: ServerAddress::parse(&listener.local_address().unwrap().to_string()).unwrap(),
+            fingerprint: fingerprint(&identity.public_key()),
+            identity: Identity::from_seed(&[2; 32]),
+        };
+        let accepted = tokio::spawn(async move {
+            let mut all = Vec::new();
+            while all.len() < count {
+                all.push(listener.accept().await.unwrap().handshake().await);
+            }
+            all
+        });
+        let mut links = Vec::new();
+        for _ in 0..count {
+            links.extend(connecting.connect().await.ok());
+        }
+        accepted.abort();
+        links.len()
+    })
+}
+
+/// A server with many clients let nobody in any more: the answer that asks for a proof of the address was not understood.
+#[test]
+fn who_has_to_prove_an_address_connects_too() {
+    assert_eq!(connected(5, 64), 5);
+    assert_eq!(connected(5, 2), 5);
+    assert_eq!(connected(2, 0), 2);
+}

@@ -86,14 +86,39 @@ impl AskError {
 /// The control stream: asks and is answered in order.
 pub struct Control<S> {
     frames: Frames<S>,
+    greeting: Greeting,
+}
+
+/// How far hello has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    /// The welcome has not been read yet.
+    Sent,
+    Answered,
+    /// The server said no, or something else. What it says after that belongs to nothing.
+    Refused,
 }
 
 impl<S: Stream> Control<S> {
     /// Opens the control stream and says hello.
     pub async fn open<L: Link<Stream = S>>(link: &L, hello: &Hello) -> Result<(Self, Welcome), AskError> {
-        let mut control = Self { frames: Frames::new(link.open().await?) };
-        let (welcome, _) = control.ask(hello, &[]).await?;
+        let mut control = Self::begin(link, hello).await?;
+        let welcome = control.welcome().await?;
         Ok((control, welcome))
+    }
+
+    /// The same without waiting for the welcome: it is read with the first answer, which saves a round trip.
+    pub async fn begin<L: Link<Stream = S>>(link: &L, hello: &Hello) -> Result<Self, AskError> {
+        let mut frames = Frames::new(link.open().await?);
+        frames.send(hello, &[]).await?;
+        Ok(Self { frames, greeting: Greeting::Sent })
+    }
+
+    async fn welcome(&mut self) -> Result<Welcome, AskError> {
+        self.greeting = Greeting::Refused;
+        let (welcome, _) = answer(&self.frames.expect().await?)?;
+        self.greeting = Greeting::Answered;
+        Ok(welcome)
     }
 
     /// Asks one thing and waits for the answer, header and tail.
@@ -102,7 +127,13 @@ impl<S: Stream> Control<S> {
         question: &Q,
         tail: &[Bytes],
     ) -> Result<(A, Bytes), AskError> {
+        if self.greeting == Greeting::Refused {
+            return Err(LinkError::StreamEnded.into());
+        }
         self.frames.send(question, tail).await?;
+        if self.greeting == Greeting::Sent {
+            self.welcome().await?;
+        }
         let frame = self.frames.expect().await?;
         answer(&frame)
     }

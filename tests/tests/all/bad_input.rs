@@ -246,6 +246,24 @@ fn a_vault_that_is_in_use() {
     computer.run(["login", server.vault.to_str().unwrap()]).ends(11);
 }
 
+/// A server let in nobody who had called it 16 times within half a minute: it kept the connections of programs that had ended.
+#[test]
+fn one_command_after_the_other_is_let_in() {
+    let world = World::new(PROGRAMS);
+    let server = Server::start(&world, "vault");
+    let computer = Computer::new(&world, "home");
+    computer.run(["login", &server.invite("alice")]).ends(0);
+    computer.add_set("docs", &world.folder("data"));
+    let config = computer.home.join("config/config.toml");
+    let text = fs::read_to_string(&config).unwrap().replace("retry-seconds = 60", "retry-seconds = 0");
+    fs::write(&config, text).unwrap();
+    for number in 0..20 {
+        tree::write(&world.path("data/file"), &[number]);
+        computer.backup();
+        computer.run(["snapshots"]).ends(0);
+    }
+}
+
 #[test]
 fn init_where_something_is() {
     let world = World::new(PROGRAMS);
