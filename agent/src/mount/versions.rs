@@ -22,6 +22,8 @@ pub(super) struct Versions {
     lineage: LineageId,
     /// The time zone of the newest version, for those whose body is damaged.
     zone: String,
+    /// How many there were at first.
+    held: u64,
     /// What is known of the first page, until it is shown.
     newest: Vec<StoredSnapshot>,
     /// Newest first.
@@ -53,6 +55,7 @@ impl Versions {
             home: home.clone(),
             lineage: summary.info.lineage,
             zone: summary.head.body.zone.clone(),
+            held: summary.info.snapshots,
             newest: summary.newest.clone(),
             shown: Vec::new(),
             older: None,
@@ -63,8 +66,7 @@ impl Versions {
     /// The newest versions, as many as one answer of the destination brings.
     pub(super) fn first_page(&mut self) -> Result<Vec<Version>, ArchiveError> {
         let newest = std::mem::take(&mut self.newest);
-        let is_all = newest.len() >= PAGE || newest.first().and_then(sequence_of) == Some(1);
-        let page = if is_all {
+        let page = if newest.len() as u64 >= self.held.min(PAGE as u64) {
             self.page_of(newest, u64::MAX, &HashMap::new())?
         } else {
             self.page(u64::MAX, &HashMap::new())?
