@@ -10,7 +10,7 @@ use quinn::{ClientConfig, Endpoint, TokioRuntime};
 
 use super::link::QuicLink;
 use super::tls::{Found, Identity, client_config, fingerprint};
-use super::transport::{endpoint_config, fit_windows, socket, transport};
+use super::transport::{CLIENT_WINDOW, endpoint_config, fit_windows, socket, transport};
 use crate::ids::Fingerprint;
 use crate::store::{Refusal, StoreError};
 use crate::wire::PORT;
@@ -97,7 +97,7 @@ impl Connecting {
             .map_err(|error| unreachable(error.to_string()))?;
         let crypto = QuicClientConfig::try_from(config).map_err(|error| unreachable(error.to_string()))?;
         let mut config = ClientConfig::new(Arc::new(crypto));
-        config.transport_config(transport(Some(KEEP_ALIVE)));
+        config.transport_config(transport(Some(KEEP_ALIVE), CLIENT_WINDOW));
         let any: SocketAddr = if address.is_ipv6() { ([0u16; 8], 0).into() } else { ([0u8; 4], 0).into() };
         let socket = socket(any).map_err(|error| unreachable(error.to_string()))?;
         let endpoint = Endpoint::new(endpoint_config(None), None, socket, Arc::new(TokioRuntime))

@@ -10,7 +10,7 @@ use quinn::{Endpoint, ServerConfig, TokioRuntime, VarInt};
 
 use super::link::{QuicLink, QuicStream};
 use super::tls::{Identity, key_of_spki, server_config};
-use super::transport::{endpoint_config, fit_windows, socket, transport};
+use super::transport::{SERVER_WINDOW, endpoint_config, fit_windows, socket, transport};
 use crate::ids::SigningPublicKey;
 use crate::wire::{CHANNEL_BINDING_LABEL, LinkError};
 
@@ -51,7 +51,7 @@ impl Listener {
         let crypto = server_config(identity).map_err(io::Error::other)?;
         let crypto = QuicServerConfig::try_from(crypto).map_err(io::Error::other)?;
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-        config.transport_config(transport(None));
+        config.transport_config(transport(None, SERVER_WINDOW));
         config.max_incoming(options.connections_max.max(options.handshakes_max));
         config.incoming_buffer_size(64 * 1024);
         config.incoming_buffer_size_total(16 << 20);

@@ -20,8 +20,11 @@ use crate::limits::STREAMS_MAX;
 const UDP_PAYLOAD_MAX: u16 = 6500;
 /// Send and receive buffer of the socket.
 const SOCKET_BUFFER: usize = 2 << 20;
-/// Bytes on their way before the first is acknowledged: a page of snapshots needs no second round trip for it. RFC 9002 has 14 KiB.
-const INITIAL_WINDOW: u64 = 64 << 10;
+/// Bytes that a client may have on their way before the first is acknowledged; RFC 9002 has 14 KiB.
+pub(super) const CLIENT_WINDOW: u64 = 64 << 10;
+/// The same for a server. A page of snapshots has 55 KiB, their bodies 66 KiB, and what fills a window is spread over a round trip: so neither takes
+/// much more than the round trip of the question.
+pub(super) const SERVER_WINDOW: u64 = 128 << 10;
 /// Window of one stream and, on a short round trip, of the connection.
 const WINDOW: u32 = 2 << 20;
 /// Window of the connection on a long round trip: 1 Gbit/s at 130 ms.
@@ -29,12 +32,12 @@ const WINDOW_FAR: u32 = 16 << 20;
 /// Round trips longer than this are far.
 const FAR: Duration = Duration::from_millis(3);
 
-pub(super) fn transport(keep_alive: Option<Duration>) -> Arc<TransportConfig> {
+pub(super) fn transport(keep_alive: Option<Duration>, initial_window: u64) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(UDP_PAYLOAD_MAX);
     let mut congestion = CubicConfig::default();
-    congestion.initial_window(INITIAL_WINDOW);
+    congestion.initial_window(initial_window);
     let idle = Duration::from_secs(30).try_into().expect("30 s is a valid idle timeout");
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
