@@ -80,6 +80,12 @@ pub trait Source: Send + Sync {
     /// Entries of the account log from number `from` on, stored form; all of them.
     fn account_log(&self, from: u64) -> Result<Vec<Bytes>, StoreError>;
 
+    /// What was read under `id` is not what it should be. Whether it may have been a copy, which is gone now: then reading again asks the
+    /// destination itself. A source without copies has nothing to do.
+    fn forget(&self, _id: &ObjectId) -> bool {
+        false
+    }
+
     /// A number that changes when a snapshot is committed. Waits, for `patience` at most, until it is not `seen`.
     fn watch(&self, seen: u64, patience: Duration) -> Result<u64, StoreError>;
 }

@@ -18,7 +18,7 @@ const FREE_MAX: usize = 12;
 const GRAIN: usize = 512 * 1024;
 
 /// Empty memory for at least `length` bytes, and at most half as many again.
-pub(super) fn take(length: usize) -> BytesMut {
+pub fn take(length: usize) -> BytesMut {
     let least = length.next_multiple_of(GRAIN);
     let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
     let fits = |piece: &Vec<u8>| (least..=least + least / 2).contains(&piece.capacity());

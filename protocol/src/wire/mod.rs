@@ -13,7 +13,7 @@ pub use client::{AskError, ClientLink, Control, GetStream, Got, PutStream, Watch
 pub use error_code::ErrorCode;
 pub use frame::{Frame, FrameError};
 pub use link::{Frames, Link, LinkError, Stream};
-pub use memory::give_back;
+pub use memory::{give_back, take as take_memory};
 pub use message::{
     Account, Changed, Commit, CommitDone, Damaged, Durable, Enrol, ErrorMessage, FactorOffer, Get, Have,
     HaveBits, Hello, Ids, Invite, KeyBlobs, LineageItem, LineageList, Lineages, Log, LogEntries, Message,

@@ -89,6 +89,19 @@ impl ReadError {
         }
     }
 
+    /// Whether the object that came is not the one that was wanted.
+    pub(super) const fn is_of_the_object(&self) -> bool {
+        match self {
+            Self::Sealed { .. } | Self::Mismatch { .. } | Self::Malformed(_) => true,
+            Self::Failed { .. }
+            | Self::Unread
+            | Self::Timeout { .. }
+            | Self::Source(_)
+            | Self::Withheld { .. }
+            | Self::NotInMemory => false,
+        }
+    }
+
     /// Whether nothing follows it where entries are read one after the other: a node that cannot be had is passed over, but one that makes no sense
     /// cannot say where the next begins.
     pub const fn ends_walk(&self) -> bool {

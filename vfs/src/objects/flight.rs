@@ -39,6 +39,8 @@ pub(super) struct Flight {
     taken: AtomicBool,
     /// Somebody waits for it.
     urgent: AtomicBool,
+    /// It is fetched for the second time, because what came was wrong.
+    again: AtomicBool,
     result: Mutex<Option<Result<Opened, ReadError>>>,
     arrived: Condvar,
 }
@@ -143,6 +145,7 @@ impl Flights {
             keep: AtomicBool::new(urgency != Urgency::InTurn),
             taken: AtomicBool::new(false),
             urgent: AtomicBool::new(urgency == Urgency::Now),
+            again: AtomicBool::new(false),
             result: Mutex::new(None),
             arrived: Condvar::new(),
         });
@@ -197,6 +200,18 @@ impl Flights {
             lock(&self.table).fetching_later -= 1;
             self.work.notify_one();
         }
+    }
+
+    /// Has a flight fetched once more; not if it was already.
+    pub(super) fn again(&self, flight: &Arc<Flight>) -> bool {
+        if flight.again.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        let mut table = lock(&self.table);
+        flight.taken.store(false, Ordering::Relaxed);
+        table.now.push_back(Arc::clone(flight));
+        self.work.notify_one();
+        !table.is_closed
     }
 
     /// Ends a flight; what is to be kept is in the cache already.

@@ -155,6 +155,11 @@ impl Shared {
     pub(super) fn open(&self) {
         while let Some((flight, object)) = self.to_open.take() {
             let result = open::open(&self.keys, &self.buffers, flight.want, object);
+            // A copy may be to blame that has been kept since the destination gave something wrong, or that somebody has changed.
+            let is_wrong = result.as_ref().is_err_and(ReadError::is_of_the_object);
+            if is_wrong && self.source.forget(&flight.want.id()) && self.flights.again(&flight) {
+                continue;
+            }
             self.land(&flight, result);
         }
     }
