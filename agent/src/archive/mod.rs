@@ -18,7 +18,7 @@ use backstore_vfs::objects::{ObjectReader, ReadError, ReaderOptions};
 
 pub use snapshots::{LineageSummary, OpenedSnapshot, Snapshots};
 
-use crate::cached::CachedDestination;
+use crate::cached::{CacheOptions, CachedDestination, CachedSource, Keep, ObjectCache};
 use crate::home::{AccountFile, Config, DeviceSecrets, Home, HomeError};
 
 /// The archive of this device's account.
@@ -120,6 +120,8 @@ pub struct ArchiveOptions {
     pub patience_max: Duration,
     /// Snapshots that come with the list of sets where there is only one: one to know what it is called, more for whoever shows them all.
     pub snapshots_at_once: usize,
+    /// What of that which a server gives is kept on this computer's disk.
+    pub keep: Keep,
 }
 
 impl ArchiveOptions {
@@ -130,6 +132,7 @@ impl ArchiveOptions {
             reader: ReaderOptions::default(),
             patience_max: Duration::MAX,
             snapshots_at_once: 1,
+            keep: Keep::Nodes,
         }
     }
 
@@ -184,9 +187,14 @@ impl Archive {
                     let path = home.node_cache_path(&keyring.domain().to_string());
                     cache = CachedDestination::new(Arc::clone(&destination), &path).map(Arc::new);
                 }
-                match &cache {
-                    Some(cached) => (cached.clone(), Some(cached.clone() as Arc<dyn Destination>)),
-                    None => (destination.clone(), Some(destination)),
+                let kept = kept_objects(home, &keyring.domain().to_string(), options);
+                match (&cache, kept) {
+                    (Some(cached), _) => (cached.clone(), Some(cached.clone() as Arc<dyn Destination>)),
+                    (None, Some(kept)) => {
+                        let source = CachedSource::new(destination.clone(), Arc::new(kept), options.keep);
+                        (Arc::new(source), Some(destination))
+                    }
+                    (None, None) => (destination.clone(), Some(destination)),
                 }
             };
         let reader = ObjectReader::new(Arc::clone(&source), (*keys).clone(), &options.reader)
@@ -267,6 +275,21 @@ impl Archive {
         }
         Ok(log)
     }
+}
+
+/// The cache of what is read from a server, if there is to be one.
+fn kept_objects(home: &Home, domain: &str, options: &ArchiveOptions) -> Option<ObjectCache> {
+    if options.access != Access::Read || options.keep == Keep::Nothing {
+        return None;
+    }
+    let folder = home.object_cache_path(domain);
+    let bytes_max = Config::load(home).unwrap_or_default().cache.bytes_max();
+    if bytes_max == 0 {
+        ObjectCache::remove(&folder);
+        return None;
+    }
+    // Without its thread there is none.
+    ObjectCache::open(folder, CacheOptions::new(bytes_max)).ok()
 }
 
 fn connect(

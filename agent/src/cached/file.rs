@@ -2,10 +2,9 @@
 //!
 //! ```text
 //! file    8B 42 4B 43 01 0 0 0   then records
-//! record  id 32 ‖ kind u8 ‖ level u8 ‖ 0 u16 ‖ references u32 ‖ sealed u32 ‖ checksum 16 ‖ 0 u32   then references ‖ sealed
 //! ```
 //!
-//! The checksum is the start of BLAKE3 over the record with a checksum of zero. A torn tail is cut off when the file is opened; a record that does not
+//! A torn tail is cut off when the file is opened; a record that does not
 //! agree with its checksum is not there.
 
 use std::collections::{HashMap, HashSet};
@@ -16,13 +15,12 @@ use std::path::{Path, PathBuf};
 use backstore_platform::lock::Lock;
 use backstore_platform::private_file::make_private_directory;
 use backstore_protocol::ids::ObjectId;
-use backstore_protocol::limits::{NODE_REFS_MAX, OBJECT_SEALED_MAX};
-use backstore_protocol::object::{ObjectKind, SealedObject};
-use bytes::Bytes;
+use backstore_protocol::object::SealedObject;
+use bytes::BytesMut;
+
+use super::record::{self, HEADER, Record};
 
 const MAGIC: [u8; 8] = [0x8b, b'B', b'K', b'C', 1, 0, 0, 0];
-const HEADER: usize = 64;
-const CHECKSUM: std::ops::Range<usize> = 44..60;
 /// A cache is tidied when it is larger than this and less than half of it was used.
 const TIDY_BYTES_MIN: u64 = 16 << 20;
 /// More is not kept.
@@ -42,15 +40,6 @@ pub(super) struct CacheFile {
 struct Place {
     offset: u64,
     length: u64,
-}
-
-/// What a record says of itself.
-struct Record {
-    id: ObjectId,
-    kind: ObjectKind,
-    level: u8,
-    references: usize,
-    sealed: usize,
 }
 
 impl CacheFile {
@@ -110,10 +99,10 @@ impl CacheFile {
     }
 
     fn read(&mut self, place: Place) -> io::Result<Option<SealedObject>> {
-        let mut bytes = vec![0; place.length as usize];
+        let mut bytes = BytesMut::zeroed(place.length as usize);
         self.file.seek(SeekFrom::Start(place.offset))?;
         self.file.read_exact(&mut bytes)?;
-        Ok(decode(bytes))
+        Ok(record::decode(bytes))
     }
 
     /// Keeps an object. If that fails, it is not kept.
@@ -122,7 +111,9 @@ impl CacheFile {
         if self.places.contains_key(&object.id) || self.end >= FILE_BYTES_MAX {
             return;
         }
-        let bytes = encode(object);
+        let mut bytes = Vec::with_capacity(record::length_of(object));
+        record::encode_into(object, &mut bytes);
+        record::stamp(&mut bytes);
         let length = bytes.len() as u64;
         let written = self.file.seek(SeekFrom::Start(self.end)).and_then(|_| self.file.write_all(&bytes));
         if written.is_ok() {
@@ -131,9 +122,9 @@ impl CacheFile {
         }
     }
 
-    /// Counts an object as not here.
-    pub(super) fn forget(&mut self, id: &ObjectId) {
-        self.places.remove(id);
+    /// Counts an object as not here; whether it was.
+    pub(super) fn forget(&mut self, id: &ObjectId) -> bool {
+        self.places.remove(id).is_some()
     }
 
     /// Writes what was used to a new file, if the rest is more.
@@ -171,61 +162,11 @@ impl CacheFile {
     }
 }
 
-impl Record {
-    fn decode(header: &[u8; HEADER]) -> Option<Self> {
-        let number = |at: usize| {
-            let bytes = header[at..at + 4].try_into().expect("4 bytes");
-            u32::from_le_bytes(bytes) as usize
-        };
-        let record = Self {
-            id: ObjectId::from_slice(&header[..32])?,
-            kind: ObjectKind::from_number(header[32])?,
-            level: header[33],
-            references: number(36),
-            sealed: number(40),
-        };
-        let fits = record.references <= NODE_REFS_MAX * ObjectId::SIZE && record.sealed <= OBJECT_SEALED_MAX;
-        fits.then_some(record)
-    }
-
-    fn length(&self) -> u64 {
-        (HEADER + self.references + self.sealed) as u64
-    }
-}
-
-fn encode(object: &SealedObject) -> Vec<u8> {
-    let mut bytes = vec![0; HEADER];
-    bytes[..32].copy_from_slice(object.id.as_bytes());
-    bytes[32] = object.kind as u8;
-    bytes[33] = object.level;
-    bytes[36..40].copy_from_slice(&(object.references.len() as u32).to_le_bytes());
-    bytes[40..44].copy_from_slice(&(object.sealed.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&object.references);
-    bytes.extend_from_slice(&object.sealed);
-    let checksum = blake3::hash(&bytes);
-    bytes[CHECKSUM].copy_from_slice(&checksum.as_bytes()[..CHECKSUM.len()]);
-    bytes
-}
-
-fn decode(mut bytes: Vec<u8>) -> Option<SealedObject> {
-    let record = Record::decode(bytes.first_chunk()?)?;
-    let mut checksum = [0; CHECKSUM.end - CHECKSUM.start];
-    checksum.copy_from_slice(&bytes[CHECKSUM]);
-    bytes[CHECKSUM].fill(0);
-    let is_whole = bytes.len() as u64 == record.length()
-        && blake3::hash(&bytes).as_bytes()[..CHECKSUM.len()] == checksum;
-    let bytes = Bytes::from(bytes);
-    is_whole.then(|| SealedObject {
-        id: record.id,
-        kind: record.kind,
-        level: record.level,
-        references: bytes.slice(HEADER..HEADER + record.references),
-        sealed: bytes.slice(HEADER + record.references..),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use backstore_protocol::object::ObjectKind;
+    use bytes::Bytes;
+
     use super::*;
 
     fn object(number: u8, length: usize) -> SealedObject {

@@ -1,9 +1,13 @@
-//! A destination whose nodes are also kept on this computer, so that a backup does not fetch the tree it starts from over the network each time.
+//! What a server holds, kept on this computer as well: for a backup the nodes of the tree it starts from ([`CachedDestination`]), for whoever reads
+//! versions all that was read ([`CachedSource`]).
 //!
 //! What is kept is what the destination holds: sealed objects, named by their ids and checked when they are opened. So the cache can hold
-//! nothing wrong, only too little; it may be deleted at any time. Only the process that holds its lock uses it; others ask the destination.
+//! nothing wrong, only too little; it may be deleted at any time. The file of a backup's nodes is used by the process that holds its lock; others ask the destination.
 
 mod file;
+mod objects;
+mod record;
+mod source;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +20,9 @@ use backstore_protocol::store::{
     StoredSnapshot,
 };
 use bytes::Bytes;
+
+pub use objects::{CACHE_BYTES_MIN, CacheCounters, CacheOptions, ObjectCache};
+pub use source::{CachedSource, Keep};
 
 use file::CacheFile;
 
@@ -86,6 +93,11 @@ impl Source for CachedDestination {
         self.inner.account_log(from)
     }
 
+    fn forget(&self, id: &ObjectId) -> bool {
+        let was_here = lock(&self.cache).forget(id);
+        self.inner.forget(id) || was_here
+    }
+
     fn watch(&self, seen: u64, patience: Duration) -> Result<u64, StoreError> {
         self.inner.watch(seen, patience)
     }
@@ -96,7 +108,9 @@ impl Destination for CachedDestination {
         let session = self.inner.open_session(request)?;
         // What the destination has lost must not seem to be there.
         let mut cache = lock(&self.cache);
-        session.opened().damaged.iter().for_each(|id| cache.forget(id));
+        session.opened().damaged.iter().for_each(|id| {
+            cache.forget(id);
+        });
         Ok(Box::new(CachedSession { inner: session, cache: Arc::clone(&self.cache) }))
     }
 }

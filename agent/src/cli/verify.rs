@@ -11,12 +11,12 @@ use backstore_protocol::path::ArchivePath;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::choice::open;
 use super::entry_line::{path_bytes, put_bytes};
 use super::meter::Meter;
 use super::output::Output;
 use super::{CliError, Context, Exit, text};
-use crate::archive::Archive;
+use crate::archive::{Archive, ArchiveOptions};
+use crate::cached::Keep;
 use crate::home::HomeError;
 use crate::reading::verify::{Ended, Findings, Position, Scope, Verification, VerifyProgress};
 use crate::reading::{ReadingError, Versions};
@@ -69,7 +69,9 @@ const KEPT_FILE: &str = "verify.json";
 const KEPT_MS_MAX: i64 = 30 * 86_400_000;
 
 pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Exit, CliError> {
-    let archive = open(context)?;
+    // What is to be known is what the destination still has.
+    let options = ArchiveOptions { keep: Keep::Nothing, ..ArchiveOptions::read() };
+    let archive = Archive::open(&context.home, &context.machine, &options)?;
     let sets = sets(&archive, args)?;
     let bytes = sets.iter().map(|set| set.lineage.head.header.bytes).sum();
     let mut seed = [0; 8];

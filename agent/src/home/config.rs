@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Home, HomeError};
 use crate::backup::REREAD_DAYS;
+use crate::cached::CACHE_BYTES_MIN;
 use crate::scan::{Exclusions, default_exclusions};
 
 /// The configuration as it is written.
@@ -30,6 +31,8 @@ pub struct Config {
     pub upload: UploadConfig,
     /// How files are looked at.
     pub scan: ScanConfig,
+    /// What is kept of a server's archive on this computer.
+    pub cache: CacheConfig,
 }
 
 /// A backup set as it is written.
@@ -99,6 +102,34 @@ impl Default for UploadConfig {
         Self { compression_level: 3, workers: 0, retry_seconds: 60, verify_every: 16 }
     }
 }
+
+/// What is kept of a server's archive on this computer, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CacheConfig {
+    /// MiB on the disk for what mounts and other commands have read; 0 for none.
+    pub size_mib: u64,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { size_mib: 2048 }
+    }
+}
+
+impl CacheConfig {
+    /// Bytes on the disk.
+    pub fn bytes_max(&self) -> u64 {
+        self.size_mib << 20
+    }
+
+    fn is_usable(&self) -> bool {
+        self.size_mib == 0 || (CACHE_BYTES_MIN >> 20..=CACHE_MIB_MAX).contains(&self.size_mib)
+    }
+}
+
+/// The largest cache: its index in memory can come to 160 MiB.
+const CACHE_MIB_MAX: u64 = 65_536;
 
 /// What is wrong with the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +205,9 @@ impl Config {
         }
         if self.scan.readers > 256 {
             return malformed("scan.readers has to be at most 256");
+        }
+        if !self.cache.is_usable() {
+            return malformed("cache.size-mib has to be 0 or between 64 and 65536");
         }
         for (at, set) in self.sets.iter().enumerate() {
             set.check()?;

@@ -7,7 +7,8 @@
 //! state/account.toml      account and destination
 //! state/lineages/ID.json  what is remembered of a set's lineage
 //! cache/index/            indexes of vaults in folders
-//! cache/nodes/            nodes of a server's archive, sealed as they are there
+//! cache/nodes/            nodes of a server's archive, for backups; sealed as they are there
+//! cache/objects/          objects of a server's archive, for whoever reads it; likewise
 //! ```
 
 mod account;
@@ -99,6 +100,11 @@ impl Home {
     /// The file that keeps nodes of a server's archive.
     pub fn node_cache_path(&self, domain: &str) -> PathBuf {
         self.directories.cache.join("nodes").join(domain)
+    }
+
+    /// The folder that keeps what was read of a server's archive.
+    pub fn object_cache_path(&self, domain: &str) -> PathBuf {
+        self.directories.cache.join("objects").join(domain)
     }
 
     /// The folder of the index of what became of a set's files.

@@ -18,6 +18,7 @@ use backstore_vfs::host::{self, MountError, MountHandle, MountOptions, Unmounted
 use backstore_vfs::model::{FolderOptions, Snapshots};
 
 use crate::archive::{Archive, ArchiveError, ArchiveOptions};
+use crate::cached::Keep;
 use crate::home::{Home, HomeError};
 use crate::reading::{self, ReadingError};
 use record::{Record, Records};
@@ -110,8 +111,12 @@ fn start(
     was_made: bool,
 ) -> Result<Serving, MountProblem> {
     let snapshots_at_once = versions::PAGE;
-    let options =
-        ArchiveOptions { patience_max: SERVER_PATIENCE, snapshots_at_once, ..ArchiveOptions::read() };
+    let options = ArchiveOptions {
+        patience_max: SERVER_PATIENCE,
+        snapshots_at_once,
+        keep: Keep::All,
+        ..ArchiveOptions::read()
+    };
     let archive = Arc::new(Archive::open(home, machine, &options)?);
     let summaries = archive.lineages()?;
     let chosen = reading::Versions::choose_from(&archive, &summaries, request.set.as_deref(), None, &[])?;

@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod damage;
+mod disk_cache;
 mod invitation;
 mod kills;
 mod mount;

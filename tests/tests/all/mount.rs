@@ -12,7 +12,7 @@ use backstore_tests::{World, files_below, skipped, tree, versions};
 
 use crate::PROGRAMS;
 
-fn has_fuse(test: &str) -> bool {
+pub(crate) fn has_fuse(test: &str) -> bool {
     let opened = File::options().read(true).write(true).open("/dev/fuse");
     if let Err(error) = &opened {
         skipped(test, &format!("/dev/fuse: {error}"));
@@ -37,7 +37,7 @@ fn backed_up(test: &str) -> Option<(World, Computer, PathBuf)> {
 
 /// What a version shows is what was backed up.
 #[track_caller]
-fn equals(version: &Path, data: &Path) {
+pub(crate) fn equals(version: &Path, data: &Path) {
     let shown = version.join(data.strip_prefix("/").unwrap());
     let below = |folder: &Path| {
         let files = files_below(folder).into_iter();
@@ -55,7 +55,7 @@ fn equals(version: &Path, data: &Path) {
 
 /// Waits for what comes by itself, but not for ever.
 #[track_caller]
-fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
     /// Far longer than anything takes: only a fault needs it.
     const PATIENCE: Duration = Duration::from_secs(120);
     let end = Instant::now() + PATIENCE;
@@ -65,12 +65,12 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-fn mount(computer: &Computer, point: &Path) {
+pub(crate) fn mount(computer: &Computer, point: &Path) {
     computer.run([Path::new("mount"), point]).says(0, &["mounted at", "set docs", "backstore umount"]);
 }
 
 /// The process that serves the only mount.
-fn server_of(computer: &Computer) -> String {
+pub(crate) fn server_of(computer: &Computer) -> String {
     let records = files_below(&computer.home.join("state/mounts"));
     let record = records.iter().find(|file| file.extension().is_some_and(|end| end == "json")).unwrap();
     record.file_stem().unwrap().to_str().unwrap().to_owned()

@@ -147,16 +147,16 @@ fn files_that_change_vanish_grow_and_shrink_meanwhile() {
 }
 
 /// A file system of its own with room for so much.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(pub(crate) PathBuf);
 
 impl SmallDisk {
-    fn mount(path: PathBuf, options: &str) -> Option<Self> {
+    pub(crate) fn mount(path: PathBuf, options: &str) -> Option<Self> {
         fs::create_dir_all(&path).unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&path).status();
         mounted.is_ok_and(|status| status.success()).then_some(Self(path))
     }
 
-    fn resize(&self, options: &str) {
+    pub(crate) fn resize(&self, options: &str) {
         let mounted = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0).status();
         assert!(mounted.unwrap().success());
     }
