@@ -1,6 +1,7 @@
 //! Which objects are being fetched, and in which order: one flight per object, however many wait for it.
 //!
-//! Requests that somebody waits for go first. What is fetched ahead is bounded in bytes and never takes the last fetcher.
+//! Requests that somebody waits for go first. What is fetched ahead is bounded in bytes and never takes the last fetcher; while a call for somebody
+//! who waits is under way, only one call is begun besides it for nobody, so that the two do not share the way with many.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,6 +67,7 @@ impl Flight {
 pub(super) struct Flights {
     table: Mutex<Table>,
     work: Condvar,
+    calm: Condvar,
     fetchers: usize,
     ahead_bytes_max: usize,
 }
@@ -76,9 +78,32 @@ struct Table {
     now: VecDeque<Arc<Flight>>,
     later: VecDeque<Arc<Flight>>,
     ahead_bytes: usize,
-    /// Fetchers that work for nobody who waits.
+    /// Fetchers that work for somebody who waits.
+    fetching_now: usize,
+    /// Fetchers that do not.
     fetching_later: usize,
     is_closed: bool,
+}
+
+impl Table {
+    /// What one of `fetchers` is to fetch next.
+    fn next(&mut self, fetchers: usize) -> Option<Batch> {
+        let flights = fill(&mut self.now);
+        if !flights.is_empty() {
+            self.fetching_now += 1;
+            return Some(Batch { flights, is_later: false });
+        }
+        let later_max = if self.fetching_now > 0 { 1 } else { fetchers.max(2) - 1 };
+        if self.fetching_later >= later_max {
+            return None;
+        }
+        let flights = fill(&mut self.later);
+        if flights.is_empty() {
+            return None;
+        }
+        self.fetching_later += 1;
+        Some(Batch { flights, is_later: true })
+    }
 }
 
 /// Flights to be fetched by one call.
@@ -89,7 +114,13 @@ pub(super) struct Batch {
 
 impl Flights {
     pub(super) fn new(fetchers: usize, ahead_bytes_max: usize) -> Self {
-        Self { table: Mutex::default(), work: Condvar::new(), fetchers, ahead_bytes_max }
+        Self {
+            table: Mutex::default(),
+            work: Condvar::new(),
+            calm: Condvar::new(),
+            fetchers,
+            ahead_bytes_max,
+        }
     }
 
     /// The flight of `want`, begun if there is none. Nothing if it is only perhaps wanted and enough is on its way.
@@ -179,16 +210,8 @@ impl Flights {
             if table.is_closed {
                 return None;
             }
-            let flights = fill(&mut table.now);
-            if !flights.is_empty() {
-                return Some(Batch { flights, is_later: false });
-            }
-            if table.fetching_later + 1 < self.fetchers.max(2) {
-                let flights = fill(&mut table.later);
-                if !flights.is_empty() {
-                    table.fetching_later += 1;
-                    return Some(Batch { flights, is_later: true });
-                }
+            if let Some(batch) = table.next(self.fetchers) {
+                return Some(batch);
             }
             table = wait(&self.work, table);
         }
@@ -196,10 +219,16 @@ impl Flights {
 
     /// A fetcher has handed over all of a batch.
     pub(super) fn release(&self, batch: &Batch) {
-        if batch.is_later {
-            lock(&self.table).fetching_later -= 1;
-            self.work.notify_one();
-        }
+        let mut table = lock(&self.table);
+        *(if batch.is_later { &mut table.fetching_later } else { &mut table.fetching_now }) -= 1;
+        drop(table);
+        self.work.notify_one();
+    }
+
+    /// Waits until nothing is on its way, for `patience` at most.
+    pub(super) fn wait_for_calm(&self, patience: Duration) {
+        let is_busy = |table: &mut Table| !table.flights.is_empty() && !table.is_closed;
+        drop(wait_while(&self.calm, lock(&self.table), patience, is_busy));
     }
 
     /// Has a flight fetched once more; not if it was already.
@@ -243,6 +272,9 @@ impl Flights {
         if table.flights.get(&id).is_some_and(|known| Arc::ptr_eq(known, flight)) {
             table.flights.remove(&id);
             table.ahead_bytes -= flight.ahead_bytes;
+            if table.flights.is_empty() {
+                self.calm.notify_all();
+            }
         }
     }
 
@@ -250,6 +282,7 @@ impl Flights {
     pub(super) fn close(&self) {
         lock(&self.table).is_closed = true;
         self.work.notify_all();
+        self.calm.notify_all();
     }
 
     /// Bytes that are on their way although nobody waits for them.
@@ -279,4 +312,70 @@ fn fill(queue: &mut VecDeque<Arc<Flight>>) -> Vec<Arc<Flight>> {
         }
     }
     flights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids() -> impl Iterator<Item = Want> {
+        (1..).map(|number| Want::Tree(ObjectId::from_bytes([number; 32])))
+    }
+
+    /// Fills a queue with more than three calls can take.
+    fn begin_many(flights: &Flights, urgency: Urgency, wants: &mut impl Iterator<Item = Want>) {
+        for number in 0..40_u8 {
+            let object = backstore_protocol::entry::ObjectRef {
+                id: wants.next().expect("endless").id(),
+                length: (1 << 20) + u32::from(number),
+            };
+            flights.join(Want::Data(object), urgency, || None);
+        }
+    }
+
+    /// What is under way for nobody shares the way to the destination with what somebody waits for.
+    #[test]
+    fn while_somebody_waits_one_call_is_made_for_nobody() {
+        for urgency in [Urgency::InTurn, Urgency::Perhaps] {
+            let flights = Flights::new(4, usize::MAX);
+            let mut wants = ids();
+            flights.join(wants.next().expect("endless"), Urgency::Now, || None);
+            begin_many(&flights, urgency, &mut wants);
+            let next = || lock(&flights.table).next(4);
+            let waited_for = next().expect("the first");
+            assert!(!waited_for.is_later);
+            assert!(next().is_some_and(|batch| batch.is_later));
+            assert!(next().is_none(), "a second call for nobody");
+            // Another demand goes at once all the same.
+            flights.join(wants.next().expect("endless"), Urgency::Now, || None);
+            let other = next().expect("the second demand");
+            assert!(!other.is_later);
+            flights.release(&waited_for);
+            assert!(next().is_none());
+            flights.release(&other);
+            assert!(next().is_some() && next().is_some(), "nobody waits: all but one fetcher");
+            assert!(next().is_none(), "the last is for who comes");
+        }
+    }
+
+    #[test]
+    fn it_is_calm_when_everything_has_come() {
+        let flights = Flights::new(4, usize::MAX);
+        let is_calm = || {
+            flights.wait_for_calm(Duration::ZERO);
+            lock(&flights.table).flights.is_empty()
+        };
+        assert!(is_calm());
+        let Joined::Flying(flight) = flights.join(ids().next().expect("endless"), Urgency::Perhaps, || None)
+        else {
+            panic!("it is not there")
+        };
+        assert!(!is_calm());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| flights.wait_for_calm(Duration::MAX));
+            flights.land(&flight, Err(ReadError::NotInMemory));
+            waiting.join().expect("it ends");
+        });
+        assert!(is_calm());
+    }
 }

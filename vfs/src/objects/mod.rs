@@ -192,6 +192,11 @@ impl ObjectReader {
         self.shared.join_all(wants)
     }
 
+    /// Waits until nothing is on its way for anybody, for `patience` at most: for who reads in the background, with a reader of its own.
+    pub fn wait_for_calm(&self, patience: Duration) {
+        self.shared.flights.wait_for_calm(patience);
+    }
+
     /// Tree nodes that may be fetched ahead for one walk, so that they are still there when the walk comes to them.
     pub(crate) fn nodes_ahead_max(&self) -> usize {
         self.shared.nodes_ahead_max

@@ -188,15 +188,23 @@ struct Waiting {
     is_closed: bool,
 }
 
+impl Waiting {
+    /// Of what nobody waited for when it came: first what somebody waits for by now.
+    fn next_later(&mut self) -> Option<(Arc<Flight>, SealedObject)> {
+        let urgent = self.later.iter().position(|(flight, _)| flight.is_urgent());
+        self.later.remove(urgent.unwrap_or(0))
+    }
+}
+
 impl OpenQueue {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self { state: Mutex::default(), ready: Condvar::new(), room: Condvar::new(), bytes_max }
     }
 
-    /// Hands an object to the openers, waiting while they have enough.
+    /// Hands an object to the openers, waiting while they have enough, unless somebody waits for it.
     pub(super) fn push(&self, flight: Arc<Flight>, object: SealedObject) {
         let mut state = lock(&self.state);
-        while state.bytes >= self.bytes_max && !state.is_closed {
+        while state.bytes >= self.bytes_max && !flight.is_urgent() && !state.is_closed {
             state = wait(&self.room, state);
         }
         state.bytes += object.size();
@@ -212,7 +220,7 @@ impl OpenQueue {
             if state.is_closed {
                 return None;
             }
-            let next = state.now.pop_front().or_else(|| state.later.pop_front());
+            let next = state.now.pop_front().or_else(|| state.next_later());
             if let Some((flight, object)) = next {
                 state.bytes -= object.size();
                 self.room.notify_one();
@@ -233,9 +241,42 @@ impl OpenQueue {
 mod tests {
     use backstore_protocol::entry::Content;
 
+    use super::super::flight::{Flights, Joined, Urgency};
     use super::*;
     use crate::random_tree::noise;
     use crate::test_archive::TestArchive;
+
+    /// Who waits must not wait until there is room among what nobody waits for.
+    #[test]
+    fn what_somebody_waits_for_is_opened_first_and_needs_no_room() {
+        let object = |number| SealedObject {
+            id: ObjectId::from_bytes([number; 32]),
+            kind: ObjectKind::Data,
+            level: 0,
+            references: Bytes::new(),
+            sealed: Bytes::from_static(&[0; 1000]),
+        };
+        let flights = Flights::new(2, usize::MAX);
+        let flight = |number, urgency| match flights.join(Want::Tree(object(number).id), urgency, || None) {
+            Joined::Flying(flight) => flight,
+            Joined::Here(_) | Joined::Refused => panic!("it is not there"),
+        };
+        let queue = Arc::new(OpenQueue::new(2000));
+        let hurried = flight(2, Urgency::Perhaps);
+        queue.push(flight(1, Urgency::Perhaps), object(1));
+        queue.push(Arc::clone(&hurried), object(2));
+        let (done, is_done) = crossbeam_channel::bounded(1);
+        let (pusher, urgent) = (Arc::clone(&queue), flight(3, Urgency::Now));
+        std::thread::spawn(move || {
+            pusher.push(urgent, object(3));
+            done.send(())
+        });
+        // Far longer than it takes: only a fault needs it.
+        is_done.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for room");
+        flights.hurry(&hurried);
+        let order: Vec<_> = (0..3).filter_map(|_| queue.take()).map(|(_, object)| object.id).collect();
+        assert_eq!(order, [3, 2, 1].map(|number| object(number).id));
+    }
 
     #[test]
     fn what_is_alone_is_opened_where_it_lies_and_the_rest_as_well() {
