@@ -3,6 +3,7 @@
 //! [`serve`] mounts and returns when the folder answers; [`Serving::until_unmounted`] stays with it. `sets` decides what is shown and follows what
 //! is new, `versions` lists a set's versions, `past` indexes what became of files, `record` remembers what is mounted, so that [`unmount`] can clear up after a process that was killed.
 
+mod background;
 mod past;
 mod record;
 mod sets;

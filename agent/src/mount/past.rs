@@ -16,6 +16,7 @@ use backstore_vfs::host::MountHandle;
 use backstore_vfs::model::{Snapshots, Version};
 use backstore_vfs::objects::{ObjectReader, ReaderOptions};
 
+use super::background::Background;
 use crate::archive::Archive;
 use crate::home::Home;
 
@@ -34,7 +35,10 @@ pub(super) fn start(
     let folder = home.history_path(&lineage.to_string());
     let keys = Arc::clone(&archive.keys);
     // Of its own: a first indexing would throw everything else out of the caches, and leave them full.
-    let reader = ObjectReader::new(Arc::clone(&archive.source), Keys::clone(&keys), &ReaderOptions::small())?;
+    let others = Arc::clone(&archive.reader);
+    let calm = move || others.wait_for_calm(CALM_PATIENCE);
+    let source = Background::new(Arc::clone(&archive.source), calm);
+    let reader = ObjectReader::new(Arc::new(source), Keys::clone(&keys), &ReaderOptions::small())?;
     let (model, handle) = (Arc::clone(model), Arc::clone(handle));
     thread::Builder::new().name("history".into()).spawn(move || {
         let shown = Shown { lineage, model, handle };
@@ -55,6 +59,9 @@ struct Shown {
     model: Arc<Snapshots>,
     handle: Arc<MountHandle>,
 }
+
+/// How long each step of an indexing waits for those who read.
+const CALM_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long nobody may list or read before indexing begins, and how long that is waited for.
 const QUIET: Duration = Duration::from_millis(300);
