@@ -34,6 +34,17 @@ impl CachedSource {
         Self { inner, cache, keep }
     }
 
+    /// Gives an object from the cache, if it is there.
+    fn give(
+        &self,
+        place: usize,
+        ids: &[ObjectId],
+        each: &mut dyn FnMut(usize, Result<SealedObject, ReadFailure>),
+    ) -> bool {
+        let found = self.cache.get(&ids[place]);
+        found.map(|object| each(place, Ok(object))).is_some()
+    }
+
     fn is_kept(&self, object: &SealedObject) -> bool {
         match object.kind {
             ObjectKind::Tree | ObjectKind::Map | ObjectKind::Body => self.keep != Keep::Nothing,
@@ -61,24 +72,20 @@ impl Source for CachedSource {
         ids: &[ObjectId],
         each: &mut dyn FnMut(usize, Result<SealedObject, ReadFailure>),
     ) -> Result<(), StoreError> {
-        let mut is_missing = |place: &usize| match self.cache.get(&ids[*place]) {
-            Some(object) => {
-                each(*place, Ok(object));
-                false
-            }
-            None => true,
-        };
-        let mut missing: Vec<_> = (0..ids.len()).filter(&mut is_missing).collect();
+        let mut missing: Vec<_> = (0..ids.len()).collect();
+        missing.retain(|place| !self.give(*place, ids, each));
         // A round trip is ahead: it pays to look whether another process has fetched it meanwhile.
         if !missing.is_empty() && self.cache.refresh() {
-            missing.retain(is_missing);
+            missing.retain(|place| !self.give(*place, ids, each));
         }
         if missing.is_empty() {
             return Ok(());
         }
         let asked: Vec<_> = missing.iter().map(|place| ids[*place]).collect();
-        self.inner.read(&asked, &mut |at, found| {
-            let Some(place) = missing.get(at) else { return };
+        let mut answered = vec![false; asked.len()];
+        let outcome = self.inner.read(&asked, &mut |at, found| {
+            let (Some(place), Some(answered)) = (missing.get(at), answered.get_mut(at)) else { return };
+            *answered = true;
             if let Ok(object) = &found
                 && object.id == ids[*place]
                 && self.is_kept(object)
@@ -86,6 +93,13 @@ impl Source for CachedSource {
                 self.cache.put(object);
             }
             each(*place, found);
+        });
+        outcome.or_else(|error| {
+            // Without the server, what came to the disk just now is all there is.
+            self.cache.refresh_now();
+            let left = missing.iter().zip(answered).filter(|(_, answered)| !answered);
+            let lost = left.filter(|(place, _)| !self.give(**place, ids, each)).count();
+            if lost == 0 { Ok(()) } else { Err(error) }
         })
     }
 
@@ -196,6 +210,18 @@ mod tests {
         scene.times_asked();
         scene.read_all(&scene.reader(&second, Keep::All));
         assert_eq!(scene.times_asked(), 0);
+    }
+
+    #[test]
+    fn what_others_fetched_just_now_serves_while_the_server_is_gone() {
+        let scene = scene();
+        let options = CacheOptions { refresh_every: Duration::MAX, ..CacheOptions::new(64 << 20) };
+        let late = Arc::new(ObjectCache::open(scene.folder.path().to_owned(), options).unwrap());
+        let cache = scene.cache();
+        scene.read_all(&scene.reader(&cache, Keep::All));
+        cache.flush();
+        scene.source().die();
+        scene.read_all(&scene.reader(&late, Keep::All));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::output::say;
 use super::threads::Threads;
 use super::{CliError, Context, Exit, changes, text};
+use crate::cached::ObjectCache;
 use crate::home::{AccountFile, Config, LineageMemory};
 use crate::scan::Reading;
 
@@ -39,6 +40,8 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError
         let threads = Threads::choose(&config, &reading);
         sets.push((set, state, age, late, reading, threads));
     }
+    let cached: u64 =
+        context.home.object_cache_paths().iter().map(|folder| ObjectCache::bytes_in(folder)).sum();
     if args.json {
         let sets: Vec<_> = sets
             .iter()
@@ -62,11 +65,14 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError
             })
             .collect();
         let destination = account.map(|account| account.destination.to_string());
-        say!("{}", serde_json::json!({ "destination": destination, "sets": sets }));
+        say!("{}", serde_json::json!({ "destination": destination, "sets": sets, "cache_bytes": cached }));
     } else {
         match account {
             Some(account) => say!("destination {}  account {}", account.destination, account.name),
             None => say!("no destination: say `backstore login`"),
+        }
+        if cached > 0 {
+            say!("{} of what is there are kept on this disk", text::size(cached));
         }
         if sets.is_empty() {
             say!("no backup sets: say `backstore set add NAME FOLDER…`");

@@ -107,6 +107,12 @@ impl Home {
         self.directories.cache.join("objects").join(domain)
     }
 
+    /// The folders that do so, of all archives.
+    pub fn object_cache_paths(&self) -> Vec<PathBuf> {
+        let folders = fs::read_dir(self.directories.cache.join("objects")).into_iter().flatten();
+        folders.filter_map(|folder| Some(folder.ok()?.path())).collect()
+    }
+
     /// The folder of the index of what became of a set's files.
     pub fn history_path(&self, lineage: &str) -> PathBuf {
         self.directories.cache.join("history").join(lineage)

@@ -86,6 +86,9 @@ fn what_a_killed_mount_has_read_needs_no_server() {
     scene.umount(&scene.point);
     let count = scene.count();
     assert!(count > 8, "{count}");
+    scene.computer.run(["status"]).says(0, &["kept on this disk"]);
+    let status = scene.computer.run(["status", "--json"]).ends(0).json();
+    assert_eq!(status["cache_bytes"], ObjectCache::bytes_in(&scene.folder()));
     fs::remove_dir_all(scene.folder()).unwrap();
 
     scene.mount(&scene.point);

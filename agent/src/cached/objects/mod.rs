@@ -183,6 +183,11 @@ impl ObjectCache {
         is_due
     }
 
+    /// Looks for what other processes have added.
+    pub fn refresh_now(&self) {
+        self.shared.refresh();
+    }
+
     /// Waits until all that was put is written.
     pub fn flush(&self) {
         let (done, is_done) = bounded(0);
