@@ -99,14 +99,19 @@ impl ReadFile {
             Wait::UntilDeadline => None,
         };
         // Both at once: another reader may begin elsewhere right afterwards.
-        let (pace, behind) = {
+        let (pace, behind, ahead) = {
             let mut sequence = lock(&self.sequence);
+            let ahead = sequence.ahead();
             let pace = sequence.note(offset, length, at_once.is_none());
-            (pace, sequence.behind(pace))
+            (pace, sequence.behind(pace), ahead)
         };
-        if let Pace::Sequential { from, to } = pace {
-            self.fetch_ahead(reader, from, to);
+        if pace == Pace::Random {
+            self.call_off(reader, ahead);
         }
+        let came_to = match pace {
+            Pace::Sequential { from, to } => self.fetch_ahead(reader, from, to),
+            Pace::Random | Pace::Steady => None,
+        };
         if let Some((from, to)) = behind {
             self.let_go(reader, from, to);
         }
@@ -114,15 +119,38 @@ impl ReadFile {
             Some(reading) => reading,
             None => self.content.read_runs(offset, length, wait)?,
         };
+        // The map that says what comes next is in memory now.
+        if let (Some(from), Pace::Sequential { to, .. }) = (came_to, pace)
+            && let Some(missing_from) = self.fetch_ahead(reader, from, to)
+        {
+            lock(&self.sequence).came_only_to(missing_from);
+        }
         let spare = if pace == Pace::Random { self.spare(&reading.touched, length) } else { Vec::new() };
         Ok(FileReading { runs: reading.runs, spare })
     }
 
-    fn fetch_ahead(&self, reader: &ObjectReader, from: u64, to: u64) {
+    /// Has bytes `from` to `to` fetched. If it is not known what they are made of, or too much is on its way, from where on they are not.
+    fn fetch_ahead(&self, reader: &ObjectReader, from: u64, to: u64) -> Option<u64> {
         let to = to.min(self.content.size());
+        if from >= to {
+            return None;
+        }
+        let (objects, end) = objects_in(reader, self.content.content(), self.content.size(), from, to);
+        let came_to = if reader.prefetch(objects.into_iter().map(Want::Data)) { end } else { from };
+        (came_to < to).then_some(came_to)
+    }
+
+    /// The system does not need the file any more.
+    pub(super) fn leave(&self, reader: &ObjectReader) {
+        self.call_off(reader, lock(&self.sequence).ahead());
+    }
+
+    /// Whoever reads on elsewhere, or not at all, has no use for what was to come.
+    fn call_off(&self, reader: &ObjectReader, (from, to): (u64, u64)) {
         if from < to {
+            let to = to.min(self.content.size());
             let (objects, _) = objects_in(reader, self.content.content(), self.content.size(), from, to);
-            reader.prefetch(objects.into_iter().map(Want::Data));
+            reader.call_off(objects);
         }
     }
 
@@ -213,6 +241,16 @@ impl Sequence {
         }
         self.ahead_to = self.next + self.window;
         Pace::Sequential { from, to: self.ahead_to }
+    }
+
+    /// Not all that was to be fetched ahead could be asked for.
+    fn came_only_to(&mut self, offset: u64) {
+        self.ahead_to = self.ahead_to.min(offset);
+    }
+
+    /// What was fetched ahead and not read.
+    const fn ahead(&self) -> (u64, u64) {
+        (self.next, self.ahead_to)
     }
 
     /// What a reader that reads on is done with, if that is worth the effort.

@@ -300,6 +300,9 @@ impl Snapshots {
     /// The system has dropped so many of its references to an inode.
     pub fn forget(&self, ino: Ino, references: u64) {
         if self.inodes.forget(ino, references) {
+            if let Some(file) = self.files.get(ino) {
+                file.leave(&self.reader);
+            }
             self.files.remove(ino);
         }
     }

@@ -267,6 +267,16 @@ impl Flights {
         }
     }
 
+    /// What was only perhaps wanted is not wanted any more: it is not fetched, unless a fetcher has it already or somebody waits for it.
+    pub(super) fn call_off(&self, ids: impl IntoIterator<Item = ObjectId>) {
+        for id in ids {
+            let flight = lock(&self.table).flights.get(&id).cloned();
+            if let Some(flight) = flight.filter(|flight| flight.ahead_bytes > 0 && !flight.is_urgent()) {
+                self.give_up(&flight);
+            }
+        }
+    }
+
     fn forget(&self, table: &mut Table, flight: &Arc<Flight>) {
         let id = flight.want.id();
         if table.flights.get(&id).is_some_and(|known| Arc::ptr_eq(known, flight)) {

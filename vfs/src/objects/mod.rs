@@ -237,6 +237,11 @@ impl ObjectReader {
         self.shared.keep(Want::Data(object), &Opened::Data(bytes.clone()));
     }
 
+    /// Data that was fetched ahead will hardly be asked for: what of it nobody waits for and no fetcher has is not fetched.
+    pub(crate) fn call_off(&self, objects: impl IntoIterator<Item = ObjectRef>) {
+        self.shared.flights.call_off(objects.into_iter().map(|object| object.id));
+    }
+
     /// Data will hardly be asked for again: its memory is for what comes.
     pub(crate) fn let_go(&self, object: ObjectRef) {
         self.shared.let_go(&object.id);

@@ -53,7 +53,6 @@ impl Writer {
 
     /// The life of the thread.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
-        self.shared.refresh();
         loop {
             match jobs.recv_timeout(IDLE) {
                 Ok(Job::Append(bytes)) => self.append_or_rest(bytes),

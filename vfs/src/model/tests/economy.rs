@@ -23,6 +23,33 @@ fn sniffing_fetches_one_object() {
 }
 
 #[test]
+fn what_was_ahead_of_who_reads_elsewhere_or_not_at_all_is_called_off() {
+    let mut archive = TestArchive::new();
+    archive.add(&unix("/large"), Entry::new(Kind::File), &file(&noise(16 << 20, 1)));
+    let Content::Extents(other) = archive.value(&noise(5000, 2)) else { panic!("no object") };
+    let other = other[0].object().unwrap();
+    let root = archive.finish();
+    let options = ReaderOptions { reads_max: 2, ..ReaderOptions::default() };
+    let snapshots = with_options(&archive, vec![at(1, root)], &options);
+    let top = find(&snapshots, "1970-01-12_14-46-50").unwrap();
+    let large = list(&snapshots, top.ino)[0].1.ino;
+    // The one call that may be made for nobody hangs, so what is ahead stands in line.
+    archive.source().stick_at(other.id);
+    snapshots.reader.prefetch([Want::Data(other)]);
+    archive.source().wait_for_calls(&[other.id]);
+    let begin = |offset| {
+        snapshots.read(large, offset, 128 << 10, WAIT).unwrap();
+        snapshots.reader.ahead_bytes()
+    };
+    assert!(begin(0) > 3 << 20);
+    assert_eq!(begin(12 << 20), 5000, "it reads elsewhere");
+    assert!(begin((12 << 20) + (128 << 10)) > 2 << 20);
+    snapshots.forget(large, 1);
+    assert_eq!(snapshots.reader.ahead_bytes(), 5000, "it does not read any more");
+    archive.source().heal();
+}
+
+#[test]
 fn neighbours_are_fetched_and_given_before_they_are_read() {
     let mut archive = TestArchive::new();
     let root = many(&mut archive);

@@ -23,7 +23,7 @@ use proptest::prelude::*;
 use super::version::tests::version;
 use super::*;
 use crate::content::Run;
-use crate::objects::{ReadError, ReaderOptions};
+use crate::objects::{ReadError, ReaderOptions, Want};
 use crate::random_tree::{any_tree, build, noise};
 use crate::test_archive::{Part, TestArchive};
 
