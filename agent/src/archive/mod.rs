@@ -183,19 +183,11 @@ impl Archive {
                 let server = Arc::new(connect(home, &file, &secrets, options.patience_max)?);
                 connection = Some(Connection(Arc::clone(&server)));
                 let destination: Arc<dyn Destination> = server;
-                if options.access == Access::Write {
-                    let path = home.node_cache_path(&keyring.domain().to_string());
-                    cache = CachedDestination::new(Arc::clone(&destination), &path).map(Arc::new);
-                }
-                let kept = kept_objects(home, &keyring.domain().to_string(), options);
-                match (&cache, kept) {
-                    (Some(cached), _) => (cached.clone(), Some(cached.clone() as Arc<dyn Destination>)),
-                    (None, Some(kept)) => {
-                        let source = CachedSource::new(destination.clone(), Arc::new(kept), options.keep);
-                        (Arc::new(source), Some(destination))
-                    }
-                    (None, None) => (destination.clone(), Some(destination)),
-                }
+                let domain = keyring.domain().to_string();
+                let source: Arc<dyn Source>;
+                (source, cache) = with_cache(home, &domain, &destination, options);
+                let cached = cache.clone().map(|cache| cache as Arc<dyn Destination>);
+                (source, Some(cached.unwrap_or(destination)))
             };
         let reader = ObjectReader::new(Arc::clone(&source), (*keys).clone(), &options.reader)
             .map_err(ArchiveError::Threads)?;
@@ -277,9 +269,31 @@ impl Archive {
     }
 }
 
+/// A server with what of it is on this computer before it: for a backup the nodes, for whoever reads what was read before.
+fn with_cache(
+    home: &Home,
+    domain: &str,
+    server: &Arc<dyn Destination>,
+    options: &ArchiveOptions,
+) -> (Arc<dyn Source>, Option<Arc<CachedDestination>>) {
+    match options.access {
+        Access::Write => match CachedDestination::new(Arc::clone(server), &home.node_cache_path(domain)) {
+            Some(cached) => {
+                let cached = Arc::new(cached);
+                (cached.clone(), Some(cached))
+            }
+            None => (server.clone(), None),
+        },
+        Access::Read => match kept_objects(home, domain, options.keep) {
+            Some(kept) => (Arc::new(CachedSource::new(server.clone(), Arc::new(kept), options.keep)), None),
+            None => (server.clone(), None),
+        },
+    }
+}
+
 /// The cache of what is read from a server, if there is to be one.
-fn kept_objects(home: &Home, domain: &str, options: &ArchiveOptions) -> Option<ObjectCache> {
-    if options.access != Access::Read || options.keep == Keep::Nothing {
+fn kept_objects(home: &Home, domain: &str, keep: Keep) -> Option<ObjectCache> {
+    if keep == Keep::Nothing {
         return None;
     }
     let folder = home.object_cache_path(domain);
