@@ -223,6 +223,30 @@ fn what_is_read_stays_and_what_is_not_goes() {
     assert!(ObjectCache::bytes_in(folder.path()) > BYTES_MAX / 2, "it is not emptied either");
 }
 
+/// A segment that grows slowly is old when others write much: what is added to it must not go with it.
+#[test]
+fn what_a_process_adds_now_and_then_stays_as_long_as_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let (slow, fast) = (open(folder.path()), open(folder.path()));
+    let mut numbers = (2..).step_by(2);
+    let mut write_much = |bytes: u64| {
+        let mut written = 0;
+        while written < bytes {
+            let number = numbers.next().unwrap();
+            write(&fast, number);
+            written += record::length_of(&object(number)) as u64;
+        }
+    };
+    write(&slow, 1);
+    write_much(BYTES_MAX / 4 * 3);
+    slow.refresh();
+    write(&slow, 3);
+    write_much(BYTES_MAX / 2 - 5 * SEGMENT_BYTES);
+    fast.refresh();
+    assert_eq!(fast.get(&object(1).id), None);
+    assert_eq!(fast.get(&object(3).id), Some(object(3)));
+}
+
 #[test]
 fn a_smaller_cache_gives_room_back_when_it_is_written() {
     let folder = tempfile::tempdir().unwrap();
