@@ -3,14 +3,16 @@
 //! It is opened and fed by a thread of its own, so that neither the mount nor new versions wait for it. Until it knows a version, that is missing in
 //! `history` and `deleted`.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use backstore_platform::process::give_memory_back;
 use backstore_protocol::ids::LineageId;
 use backstore_protocol::keys::Keys;
+use backstore_protocol::store::Source;
 use backstore_vfs::history::{History, HistoryError};
 use backstore_vfs::host::MountHandle;
 use backstore_vfs::model::{Snapshots, Version};
@@ -33,16 +35,14 @@ pub(super) fn start(
 ) -> io::Result<Offer> {
     let (offer, offered) = channel();
     let folder = home.history_path(&lineage.to_string());
-    let keys = Arc::clone(&archive.keys);
-    // Of its own: a first indexing would throw everything else out of the caches, and leave them full.
     let others = Arc::clone(&archive.reader);
     let calm = move || others.wait_for_calm(CALM_PATIENCE);
-    let source = Background::new(Arc::clone(&archive.source), calm);
-    let reader = ObjectReader::new(Arc::new(source), Keys::clone(&keys), &ReaderOptions::small())?;
+    let source = Arc::new(Background::new(Arc::clone(&archive.source), calm));
+    let keys = Arc::clone(&archive.keys);
     let (model, handle) = (Arc::clone(model), Arc::clone(handle));
     thread::Builder::new().name("history".into()).spawn(move || {
-        let shown = Shown { lineage, model, handle };
-        match run(&folder, &keys, &reader, &shown, &offered) {
+        let indexing = Indexing { folder, source, keys, lineage, model, handle };
+        match indexing.run(&offered) {
             Ok(()) => {}
             Err(error @ HistoryError::InUse) => {
                 tracing::warn!(%error, "this mount has no `history` and `deleted`");
@@ -53,8 +53,11 @@ pub(super) fn start(
     Ok(offer)
 }
 
-/// Where the index is shown.
-struct Shown {
+/// What an index is made from, and where it is shown.
+struct Indexing {
+    folder: PathBuf,
+    source: Arc<dyn Source>,
+    keys: Arc<Keys>,
     lineage: LineageId,
     model: Arc<Snapshots>,
     handle: Arc<MountHandle>,
@@ -85,33 +88,43 @@ fn wait_for_quiet(handle: &MountHandle) {
     }
 }
 
-fn run(
-    folder: &Path,
-    keys: &Keys,
-    reader: &Arc<ObjectReader>,
-    shown: &Shown,
-    offered: &Receiver<Vec<Version>>,
-) -> Result<(), HistoryError> {
-    let history = Arc::new(History::open(folder, keys)?);
-    shown.model.set_history_of(shown.lineage, Arc::clone(&history));
-    shown.handle.made_up_changed();
-    for versions in offered {
-        wait_for_quiet(&shown.handle);
-        let versions = offered.try_iter().last().unwrap_or(versions);
-        let started = Instant::now();
-        match history.feed(reader, &versions, || true) {
-            Ok(0) => {}
-            Ok(count) => {
-                let seconds = started.elapsed().as_secs_f64();
-                tracing::info!(versions = count, seconds, "what became of files is indexed");
-                shown.handle.made_up_changed();
+impl Indexing {
+    fn run(&self, offered: &Receiver<Vec<Version>>) -> Result<(), HistoryError> {
+        let history = Arc::new(History::open(&self.folder, &self.keys)?);
+        self.model.set_history_of(self.lineage, Arc::clone(&history));
+        self.handle.made_up_changed();
+        for versions in offered {
+            wait_for_quiet(&self.handle);
+            let versions = offered.try_iter().last().unwrap_or(versions);
+            let started = Instant::now();
+            match self.feed(&history, &versions) {
+                Ok(0) => {}
+                Ok(count) => {
+                    let seconds = started.elapsed().as_secs_f64();
+                    tracing::info!(versions = count, seconds, "what became of files is indexed");
+                    self.handle.made_up_changed();
+                }
+                // With the next versions it is tried again.
+                Err(HistoryError::Read(error)) => {
+                    tracing::warn!(%error, "a version could not be read to be indexed");
+                }
+                Err(error) => return Err(error),
             }
-            // With the next versions it is tried again.
-            Err(HistoryError::Read(error)) => {
-                tracing::warn!(%error, "a version could not be read to be indexed");
-            }
-            Err(error) => return Err(error),
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Reads with caches of its own, for as long as it takes: a first indexing would throw everything else out of those of the mount.
+    fn feed(&self, history: &History, versions: &[Version]) -> Result<u64, HistoryError> {
+        let keys = Keys::clone(&self.keys);
+        let reader = ObjectReader::new(Arc::clone(&self.source), keys, &ReaderOptions::small());
+        let reader = reader.map_err(|error| HistoryError::Unusable {
+            folder: self.folder.clone(),
+            detail: format!("threads cannot be started: {error}"),
+        })?;
+        let fed = history.feed(&reader, versions, || true);
+        drop(reader);
+        give_memory_back();
+        fed
+    }
 }

@@ -38,6 +38,11 @@ pub fn lower_priority() -> io::Result<()> {
     host::lower_priority()
 }
 
+/// Gives memory back to the system that was freed and that the allocator keeps: after work that needed much more than what comes next.
+pub fn give_memory_back() {
+    host::give_memory_back();
+}
+
 /// A command line as the user's shell would run it.
 pub fn shell(command: &str) -> std::process::Command {
     let [shell, flag] = host::SHELL;

@@ -43,6 +43,17 @@ pub(super) fn lower_priority() -> io::Result<()> {
 /// Half way to the lowest: a tenth of the time of a busy program at the usual priority.
 const BACKGROUND_NICENESS: i32 = 10;
 
+/// The allocator of glibc keeps what was freed below something that is still in use; others give it back by themselves.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "no safe function asks the allocator for it")]
+pub(super) fn give_memory_back() {
+    // SAFETY: it takes the allocator's own locks, and touches nothing that is in use.
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(super) fn give_memory_back() {}
+
 pub(super) fn is_privileged() -> Option<bool> {
     Some(rustix::process::geteuid().is_root())
 }

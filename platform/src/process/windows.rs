@@ -26,6 +26,9 @@ pub(super) fn is_privileged() -> Option<bool> {
     None
 }
 
+/// The allocator of Windows does so by itself.
+pub(super) fn give_memory_back() {}
+
 pub(super) fn user() -> Option<u32> {
     None
 }
