@@ -4,6 +4,7 @@
 //! line that is printed, or waits for a process to end.
 
 pub mod computer;
+pub mod link;
 pub mod server;
 pub mod tree;
 

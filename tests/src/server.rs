@@ -77,7 +77,13 @@ impl Server {
     /// An invitation for one computer.
     #[track_caller]
     pub fn invite(&self, account: &str) -> String {
-        let ran = self.administer(&["account", "invite", account, "--host", &self.address]).ends(0);
+        self.invite_to(account, &self.address)
+    }
+
+    /// The same with another address to call it by.
+    #[track_caller]
+    pub fn invite_to(&self, account: &str, address: &str) -> String {
+        let ran = self.administer(&["account", "invite", account, "--host", address]).ends(0);
         ran.out.lines().last().unwrap().to_owned()
     }
 }

@@ -9,6 +9,7 @@ mod kills;
 mod mount;
 mod mount_by_user;
 mod round_trip;
+mod slow_link;
 mod sources;
 mod surroundings;
 mod wire;
