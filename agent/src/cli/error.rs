@@ -206,6 +206,7 @@ fn hint_of_mount(error: &MountError) -> Option<&'static str> {
         | MountError::Refused { .. }
         | MountError::OfAnotherUser { .. }
         | MountError::Unmount { .. }
+        | MountError::Listen { .. }
         | MountError::Thread(_) => None,
     }
 }
@@ -294,6 +295,7 @@ fn exit_of_mount(error: &MountProblem) -> Exit {
             | MountError::NotMounted { .. }
             | MountError::Busy { .. }
             | MountError::Unmount { .. }
+            | MountError::Listen { .. }
             | MountError::Thread(_),
         )
         | MountProblem::Io { .. } => Exit::Failed,

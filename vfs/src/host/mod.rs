@@ -1,7 +1,8 @@
 //! Hosts: what shows the model to an operating system. The only place with conditions on the system.
 //!
-//! Linux has FUSE. Elsewhere [`mount`] says that mounting is not there yet; all else of this crate works.
+//! Linux has FUSE. Elsewhere [`mount`] says that mounting is not there yet; [`webdav`] works everywhere.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::{io, thread};
 
@@ -9,6 +10,8 @@ use std::{io, thread};
 mod fallback;
 #[cfg(target_os = "linux")]
 mod linux;
+mod requests;
+pub mod webdav;
 
 #[cfg(not(target_os = "linux"))]
 pub use fallback::{MountHandle, mount, take_away, this_user};
@@ -228,6 +231,14 @@ pub enum MountError {
         path: PathBuf,
         /// What the system said.
         detail: String,
+    },
+    /// There can be no server.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
     },
     /// A thread could not be started.
     #[error("cannot start a thread")]

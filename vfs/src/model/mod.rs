@@ -287,6 +287,14 @@ impl Snapshots {
         Ok(bytes)
     }
 
+    /// Whether something is in a version, not made up by us.
+    pub fn is_archived(&self, ino: Ino) -> bool {
+        match self.inodes.get(ino) {
+            Some(Node::Version(_) | Node::Directory { .. } | Node::File { .. }) => true,
+            Some(Node::View(_) | Node::Link { .. } | Node::Text { .. }) | None => false,
+        }
+    }
+
     /// The size of the newest version.
     pub fn statistics(&self) -> Statistics {
         let list = self.top.versions();

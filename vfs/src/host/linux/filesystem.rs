@@ -20,12 +20,12 @@ use fuser::{
 };
 
 use super::super::MountOptions;
+use super::super::requests::RequestCounts;
 use super::alert::Alert;
 use super::answers::{attributes, errno, lifetime, nothing};
 use super::page::{ListReply, Page};
 use super::push::Pusher;
 use super::readers::Readers;
-use super::requests::RequestCounts;
 use super::workers::Workers;
 use crate::content::Run;
 use crate::model::{FileReading, Ino, Lookup, Problem, Snapshots, Validity};

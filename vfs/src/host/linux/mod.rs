@@ -12,7 +12,6 @@ mod mount_point;
 mod page;
 mod push;
 mod readers;
-mod requests;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -32,11 +31,11 @@ use fuser::{INodeNo, Notifier, Session};
 #[cfg(any(test, feature = "test-archive"))]
 pub use folder::add_folder;
 
+use super::requests::RequestCounts;
 use super::{MountError, MountOptions, Requests, Unmounted};
 use crate::model::{Changed, Owner, Snapshots, Version};
 use crate::sync::{lock, wait, wait_while};
 use filesystem::FuseFilesystem;
-use requests::RequestCounts;
 
 /// A mounted folder. Dropping it unmounts.
 pub struct MountHandle {

@@ -9,7 +9,7 @@ use std::{io, thread};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use fuser::{INodeNo, Notifier};
 
-use super::requests::RequestCounts;
+use super::super::requests::RequestCounts;
 use crate::model::{Ino, Spare};
 use crate::sync::lock;
 

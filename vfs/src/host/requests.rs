@@ -1,20 +1,20 @@
-//! Counting what the kernel asks for.
+//! Counting what is asked for.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::Requests;
+use super::Requests;
 
 macro_rules! counts {
     ($($name:ident),*) => {
         /// A counter for each kind of request.
         #[derive(Default)]
-        pub(super) struct RequestCounts {
-            $(pub(super) $name: Count,)*
+        pub(in crate::host) struct RequestCounts {
+            $(pub(in crate::host) $name: Count,)*
         }
 
         impl RequestCounts {
             /// All of them.
-            pub(super) fn get(&self) -> Requests {
+            pub(in crate::host) fn get(&self) -> Requests {
                 Requests { $($name: self.$name.0.load(Ordering::Relaxed),)* }
             }
         }
@@ -37,14 +37,14 @@ counts!(
 
 /// A number that only grows.
 #[derive(Default)]
-pub(super) struct Count(AtomicU64);
+pub(in crate::host) struct Count(AtomicU64);
 
 impl Count {
-    pub(super) fn one(&self) {
+    pub(in crate::host) fn one(&self) {
         self.add(1);
     }
 
-    pub(super) fn add(&self, count: u64) {
+    pub(in crate::host) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 }
