@@ -7,6 +7,7 @@ pub mod computer;
 pub mod link;
 pub mod server;
 pub mod tree;
+pub mod web;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -189,24 +189,27 @@ impl CliError {
 fn hint_of_mount(error: &MountError) -> Option<&'static str> {
     match error {
         MountError::Busy { .. } => Some("end what uses it, or say `backstore umount --force`"),
-        MountError::NoFusermount => Some("install it, or mount as root"),
-        MountError::DeviceForbidden(_) => {
-            Some("`chmod 666 /dev/fuse` as root gives it the rights it has on most systems")
+        MountError::NoFusermount => {
+            Some("install it, mount as root, or say `backstore mount --via webdav`, which needs no FUSE")
         }
+        MountError::DeviceForbidden(_) => Some(
+            "`chmod 666 /dev/fuse` as root gives it the rights it has on most systems; `backstore mount --via webdav` needs no FUSE",
+        ),
+        MountError::NoDevice | MountError::NoHost { .. } => {
+            Some("say `backstore mount --via webdav`, which needs no FUSE")
+        }
+        MountError::Listen { .. } => Some("say another --port, or none: then any that is free is taken"),
         MountError::OthersForbidden => Some("add the line as root, or mount without --allow-other"),
         MountError::PointForbidden { .. } => Some("name a folder of your own, or one that is not there yet"),
         MountError::PointNotEmpty { .. } => Some("name an empty folder, or one that is not there yet"),
         MountError::AlreadyMounted { .. } => Some("use it, or say `backstore umount` first"),
         MountError::NotMounted { .. } => Some("`mount -t fuse.backstore` lists what is mounted"),
-        MountError::NoHost { .. }
-        | MountError::NoDevice
-        | MountError::PointMissing { .. }
+        MountError::PointMissing { .. }
         | MountError::PointNotDirectory { .. }
         | MountError::PointUnusable { .. }
         | MountError::Refused { .. }
         | MountError::OfAnotherUser { .. }
         | MountError::Unmount { .. }
-        | MountError::Listen { .. }
         | MountError::Thread(_) => None,
     }
 }
@@ -396,4 +399,24 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_fuse_is_missing_webdav_is_named() {
+        let forbidden = MountError::DeviceForbidden(ErrorKind::PermissionDenied.into());
+        let missing = [
+            MountError::NoDevice,
+            MountError::NoFusermount,
+            MountError::NoHost { system: "toaster" },
+            forbidden,
+        ];
+        for error in missing {
+            let hint = hint_of_mount(&error).unwrap();
+            assert!(hint.contains("backstore mount --via webdav"), "{error}: {hint}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::output::say;
 use super::{CliError, Context, Exit};
-use crate::mount::{MountRequest, serve, text_of};
+use crate::mount::{MountRequest, Via, serve, text_of};
 
 /// Open every version of a backup set as an ordinary folder
 ///
@@ -22,11 +22,19 @@ use crate::mount::{MountRequest, serve, text_of};
 /// not listed work as well, as DIR/2026-11-22, DIR/yesterday or DIR/3d: the newest version at or before that moment; README.txt in it says more.
 /// Without DIR it is /backstore for root, else the folder `backstore` in the home directory. It is made if it is missing, and removed again by `backstore
 /// umount`. New versions appear in it by themselves.
+///
+/// Where FUSE is not permitted, or not there, `--via webdav` serves the same as WebDAV to this computer, and names the address to open it by.
 #[derive(Debug, clap::Args)]
 pub(super) struct MountArgs {
     /// An empty folder, or one that does not exist yet
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// How it is shown: `webdav` needs no FUSE and no rights, and no DIR either
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    via: ViaArg,
+    /// Of WebDAV, the port on this computer; any that is free without
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
     /// Which backup set, where there are several
     #[arg(long, value_name = "SET")]
     set: Option<String>,
@@ -48,6 +56,16 @@ pub(super) struct MountArgs {
     /// What programs may read that make thumbnails or look for words in every file: `small` is 1 MiB for the former and nothing for the latter
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     thumbnails: ThumbnailsArg,
+}
+
+/// How a set is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum ViaArg {
+    /// As a file system, which needs FUSE
+    #[default]
+    Fuse,
+    /// As WebDAV, for file managers and `net use`
+    Webdav,
 }
 
 /// Where absolute symbolic links lead.
@@ -96,10 +114,40 @@ const START_PATIENCE: Duration = Duration::from_secs(120);
 const LOG_BYTES_MAX: u64 = 1 << 20;
 
 pub(super) fn run(args: &MountArgs, context: &Context) -> Result<Exit, CliError> {
-    let point = mount_point(args.dir.as_deref())?;
+    let via = via(args)?;
     match Readiness::from_environment() {
-        None if !args.foreground => start_in_background(args, &point, context),
-        readiness => stay(args, point, readiness, context),
+        None if !args.foreground => start_in_background(args, &via, context),
+        readiness => stay(args, via, readiness, context),
+    }
+}
+
+/// How and where. What WebDAV has no use for is refused.
+fn via(args: &MountArgs) -> Result<Via, CliError> {
+    let of_a_folder = [
+        ("DIR", args.dir.is_some()),
+        ("--allow-other", args.allow_other),
+        ("--xattrs", args.xattrs),
+        ("--thumbnails", args.thumbnails != ThumbnailsArg::default()),
+    ];
+    match args.via {
+        ViaArg::Fuse if args.port.is_some() => {
+            Err(CliError::Usage("--port is for --via webdav only".to_owned()))
+        }
+        ViaArg::Fuse => {
+            let options = MountOptions {
+                allow_other: args.allow_other,
+                xattrs: args.xattrs,
+                thumbnails: args.thumbnails.policy(),
+                ..MountOptions::default()
+            };
+            Ok(Via::Folder { point: mount_point(args.dir.as_deref())?, options })
+        }
+        ViaArg::Webdav => match of_a_folder.iter().find(|(_, is_set)| *is_set) {
+            Some((name, _)) => {
+                Err(CliError::Usage(format!("{name} means nothing with --via webdav: there is no folder")))
+            }
+            None => Ok(Via::Webdav { port: args.port.unwrap_or(0) }),
+        },
     }
 }
 
@@ -116,7 +164,7 @@ pub(super) fn mount_point(dir: Option<&Path>) -> Result<PathBuf, CliError> {
 }
 
 /// Runs this command again in the background, and returns when its folder answers.
-fn start_in_background(args: &MountArgs, point: &Path, context: &Context) -> Result<Exit, CliError> {
+fn start_in_background(args: &MountArgs, via: &Via, context: &Context) -> Result<Exit, CliError> {
     let failed = |source| CliError::Io { action: "start in the background".to_owned(), source };
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.arg("mount").arg("--foreground");
@@ -129,10 +177,17 @@ fn start_in_background(args: &MountArgs, point: &Path, context: &Context) -> Res
     if args.symlinks == SymlinksArg::Archive {
         command.args(["--symlinks", "archive"]);
     }
-    match start_daemon(command.arg("--").arg(point), START_PATIENCE) {
+    if let Some(port) = args.port {
+        command.arg("--port").arg(port.to_string());
+    }
+    match via {
+        Via::Folder { point, .. } => command.arg("--").arg(point),
+        Via::Webdav { .. } => command.args(["--via", "webdav"]),
+    };
+    match start_daemon(&mut command, START_PATIENCE) {
         Ok(started) => {
             let text = text_of(&context.home, started.pid);
-            say!("{}", text.unwrap_or_else(|| format!("BACKSTORE mounted at {}", point.display())));
+            say!("{}", text.unwrap_or_else(|| "BACKSTORE mounted, and ended already".to_owned()));
             Ok(Exit::Complete)
         }
         // It has said why.
@@ -151,7 +206,7 @@ fn exit_of(code: i32) -> Exit {
 /// Mounts, says so, and stays with the mount.
 fn stay(
     args: &MountArgs,
-    point: PathBuf,
+    via: Via,
     readiness: Option<Readiness>,
     context: &Context,
 ) -> Result<Exit, CliError> {
@@ -165,14 +220,8 @@ fn stay(
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .try_init();
-    let options = MountOptions {
-        allow_other: args.allow_other,
-        xattrs: args.xattrs,
-        thumbnails: args.thumbnails.policy(),
-        ..MountOptions::default()
-    };
     let stays_inside = args.symlinks == SymlinksArg::Archive;
-    let request = MountRequest { point, set: args.set.clone(), utc: args.utc, stays_inside, options };
+    let request = MountRequest { via, set: args.set.clone(), utc: args.utc, stays_inside };
     let serving = serve(&context.home, &context.machine, &request)?;
     let stopper = serving.stopper();
     let interrupts = Interrupts::watch(move |count| {

@@ -1,9 +1,11 @@
 //! Every version of a backup set as one folder, served from its start to its end.
 //!
 //! [`serve`] mounts and returns when the folder answers; [`Serving::until_unmounted`] stays with it. `sets` decides what is shown and follows what
-//! is new, `versions` lists a set's versions, `past` indexes what became of files, `record` remembers what is mounted, so that [`unmount`] can clear up after a process that was killed.
+//! is new, `versions` lists a set's versions, `front` is what shows them, `past` indexes what became of files, `record` remembers what is mounted, so
+//! that [`unmount`] can clear up after a process that was killed.
 
 mod background;
+mod front;
 mod past;
 mod record;
 mod sets;
@@ -15,13 +17,15 @@ use std::time::Duration;
 use std::{fs, io, thread};
 
 use backstore_platform::machine::Machine;
-use backstore_vfs::host::{self, MountError, MountHandle, MountOptions, Unmounted};
+use backstore_vfs::host::{self, MountError, Unmounted, webdav};
 use backstore_vfs::model::{FolderOptions, Snapshots};
 
-use crate::archive::{Archive, ArchiveError, ArchiveOptions};
+use crate::archive::{Archive, ArchiveError, ArchiveOptions, LineageSummary};
 use crate::cached::Keep;
 use crate::home::{Home, HomeError};
 use crate::reading::{self, ReadingError};
+use front::Front;
+pub use front::Via;
 use record::{Record, Records};
 use sets::{Sets, backup_set};
 use versions::Versions;
@@ -29,16 +33,14 @@ use versions::Versions;
 /// What is to be mounted, and how.
 #[derive(Debug, Clone)]
 pub struct MountRequest {
-    /// Where: an absolute path. Made if it is missing, and then removed again when the mount ends.
-    pub point: PathBuf,
+    /// How, and where.
+    pub via: Via,
     /// Which backup set; the only one without.
     pub set: Option<String>,
     /// Versions are named by their time in UTC.
     pub utc: bool,
     /// Absolute links into the set lead to the same place in their own version.
     pub stays_inside: bool,
-    /// How.
-    pub options: MountOptions,
 }
 
 /// Why an archive could not be mounted or unmounted.
@@ -70,7 +72,7 @@ pub enum MountProblem {
 
 /// A folder that is being served.
 pub struct Serving {
-    handle: Arc<MountHandle>,
+    front: Arc<Front>,
     /// Removed with the mount.
     record: Record,
     /// What people are told.
@@ -79,7 +81,7 @@ pub struct Serving {
 
 /// The means to end a mount from elsewhere.
 #[derive(Clone)]
-pub struct Stopper(Arc<MountHandle>);
+pub struct Stopper(Arc<Front>);
 
 /// How long a server that is gone is tried: long enough for one that starts again, and short enough for whoever waits for a read.
 const SERVER_PATIENCE: Duration = Duration::from_secs(10);
@@ -95,11 +97,14 @@ pub fn serve(
     request: &MountRequest,
 ) -> Result<Serving, MountProblem> {
     let records = Records::new(home);
-    let was_made = make_point(&request.point)?;
+    let Via::Folder { point, .. } = &request.via else {
+        return start(home, machine, request, &records, false);
+    };
+    let was_made = make_point(point)?;
     let served = start(home, machine, request, &records, was_made);
     if served.is_err() && was_made {
         // It is empty, or somebody put something there and keeps it.
-        let _ = fs::remove_dir(&request.point);
+        let _ = fs::remove_dir(point);
     }
     served
 }
@@ -132,26 +137,48 @@ fn start(
     let model = Arc::new(Snapshots::new(&archive.reader, shown).map_err(ArchiveError::Threads)?);
     let mut versions = Versions::new(&archive, home, &summary);
     model.set_versions(versions.first_page()?);
-    let handle = Arc::new(host::mount(Arc::clone(&model), &request.point, &request.options)?);
-    let sets = Sets::new(&archive, home, &model, &handle, request.stays_inside);
+    let front = Arc::new(Front::open(&model, &**machine, &request.via)?);
+    let sets = Sets::new(&archive, home, &model, &front, request.stays_inside);
     sets.show(summaries);
-    let point = handle.mount_point().to_owned();
-    let answers = fs::read_dir(&point).and_then(|mut names| names.next().transpose());
-    answers.map_err(|source| MountProblem::Io { action: "list", path: point.clone(), source })?;
+    let place = answering(&front)?;
     sets.follow(summary.info.lineage, versions).map_err(ArchiveError::Threads)?;
     let watching = thread::Builder::new().name("versions".into());
     watching.spawn(move || sets.watch()).map_err(ArchiveError::Threads)?;
+    let text = text(&front, &place, &summary, &model);
+    let record = match &*front {
+        Front::Folder(_) => records.add(&place, was_made, None, &text)?,
+        Front::Webdav(_, ending) => records.add(&place, false, Some(ending), &text)?,
+    };
+    Ok(Serving { front, record, text })
+}
+
+/// Where it is, once it answers there.
+fn answering(front: &Front) -> Result<PathBuf, MountProblem> {
+    match front {
+        Front::Folder(handle) => {
+            let point = handle.mount_point().to_owned();
+            let answers = fs::read_dir(&point).and_then(|mut names| names.next().transpose());
+            answers.map_err(|source| MountProblem::Io { action: "list", path: point.clone(), source })?;
+            Ok(point)
+        }
+        Front::Webdav(_, ending) => Ok(front::place_of(ending.address).into()),
+    }
+}
+
+/// What people are told.
+fn text(front: &Front, place: &Path, summary: &LineageSummary, model: &Snapshots) -> String {
     let count = summary.info.snapshots;
-    let text = format!(
-        "BACKSTORE mounted at {}: {count} {} of set {}; newest {}; say backstore umount {}",
-        point.display(),
+    let (done, at, how) = match front {
+        Front::Folder(handle) => ("mounted", handle.mount_point().display().to_string(), String::new()),
+        Front::Webdav(handle, _) => ("served", handle.url(), format!("\n  {}", front::how_to_open(handle))),
+    };
+    format!(
+        "BACKSTORE {done} at {at}: {count} {} of set {}; newest {}; say backstore umount {}{how}",
         if count == 1 { "version" } else { "versions" },
         summary.head.body.set,
         model.version_names().first().map_or("none", String::as_str),
-        point.display()
-    );
-    let record = records.add(&point, was_made, &text)?;
-    Ok(Serving { handle, record, text })
+        place.display()
+    )
 }
 
 /// Makes the mount point if there is nothing; whether it did.
@@ -167,12 +194,12 @@ fn make_point(point: &Path) -> Result<bool, MountProblem> {
 impl Serving {
     /// Something to end it with.
     pub fn stopper(&self) -> Stopper {
-        Stopper(Arc::clone(&self.handle))
+        Stopper(Arc::clone(&self.front))
     }
 
     /// Waits until the folder is unmounted, by whomever, and removes what was made for it.
     pub fn until_unmounted(self) {
-        self.handle.wait();
+        self.front.wait();
         self.record.clear();
     }
 }
@@ -180,7 +207,7 @@ impl Serving {
 impl Stopper {
     /// Takes the folder away; whether nobody uses it any more.
     pub fn stop(&self) -> bool {
-        match self.0.unmount() {
+        match self.0.stop() {
             Ok(Unmounted::Clean) => true,
             Ok(Unmounted::Detached) => false,
             Err(error) => {
@@ -199,15 +226,43 @@ pub fn text_of(home: &Home, pid: u32) -> Option<String> {
 /// How long the serving process is waited for once its mount is gone.
 const END_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Takes away what is mounted at `point`, also after its process was killed; gives the path without links.
+/// Takes away what is mounted at `point`, also after its process was killed; gives the path without links. A URL is a place too.
 ///
 /// # Errors
 ///
 /// [`MountError::NotMounted`], or [`MountError::Busy`] unless `even_in_use`.
 pub fn unmount(home: &Home, point: &Path, even_in_use: bool) -> Result<PathBuf, MountProblem> {
+    if let Some(place) = point.to_str().and_then(front::place_in) {
+        return unserve(home, place.into());
+    }
     let point = host::take_away(point, even_in_use)?;
     // Who uses a detached mount may go on for long.
     let patience = if even_in_use { Duration::ZERO } else { END_PATIENCE };
     Records::new(home).clear(&point, patience);
     Ok(point)
+}
+
+/// Where this home serves sets as WebDAV.
+pub fn served_places(home: &Home) -> Vec<PathBuf> {
+    Records::new(home).endings().iter().map(|ending| front::place_of(ending.address).into()).collect()
+}
+
+/// Whether a place is the URL of a server, not a folder.
+pub fn is_served_place(place: &Path) -> bool {
+    place.to_str().and_then(front::place_in).is_some()
+}
+
+/// Ends the server at `place`.
+fn unserve(home: &Home, place: PathBuf) -> Result<PathBuf, MountProblem> {
+    let records = Records::new(home);
+    let endings = records.endings();
+    let ending = endings.iter().find(|ending| Path::new(&front::place_of(ending.address)) == place);
+    let Some(ending) = ending else { return Err(MountError::NotMounted { path: place }.into()) };
+    if let Err(source) = webdav::stop(ending.address, &ending.secret)
+        && records.is_alive(&place)
+    {
+        return Err(MountProblem::Io { action: "end", path: place, source });
+    }
+    records.clear(&place, END_PATIENCE);
+    Ok(place)
 }

@@ -14,11 +14,11 @@ use backstore_protocol::ids::LineageId;
 use backstore_protocol::keys::Keys;
 use backstore_protocol::store::Source;
 use backstore_vfs::history::{History, HistoryError};
-use backstore_vfs::host::MountHandle;
 use backstore_vfs::model::{Snapshots, Version};
 use backstore_vfs::objects::{ObjectReader, ReaderOptions};
 
 use super::background::Background;
+use super::front::Front;
 use crate::archive::Archive;
 use crate::home::Home;
 
@@ -30,7 +30,7 @@ pub(super) fn start(
     home: &Home,
     archive: &Archive,
     model: &Arc<Snapshots>,
-    handle: &Arc<MountHandle>,
+    front: &Arc<Front>,
     lineage: LineageId,
 ) -> io::Result<Offer> {
     let (offer, offered) = channel();
@@ -39,9 +39,9 @@ pub(super) fn start(
     let calm = move || others.wait_for_calm(CALM_PATIENCE);
     let source = Arc::new(Background::new(Arc::clone(&archive.source), calm));
     let keys = Arc::clone(&archive.keys);
-    let (model, handle) = (Arc::clone(model), Arc::clone(handle));
+    let (model, front) = (Arc::clone(model), Arc::clone(front));
     thread::Builder::new().name("history".into()).spawn(move || {
-        let indexing = Indexing { folder, source, keys, lineage, model, handle };
+        let indexing = Indexing { folder, source, keys, lineage, model, front };
         match indexing.run(&offered) {
             Ok(()) => {}
             Err(error @ HistoryError::InUse) => {
@@ -60,7 +60,7 @@ struct Indexing {
     keys: Arc<Keys>,
     lineage: LineageId,
     model: Arc<Snapshots>,
-    handle: Arc<MountHandle>,
+    front: Arc<Front>,
 }
 
 /// How long each step of an indexing waits for those who read.
@@ -71,9 +71,9 @@ const QUIET: Duration = Duration::from_millis(300);
 const QUIET_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Whoever has just mounted looks around first, and should not have to share the processors with a first indexing.
-fn wait_for_quiet(handle: &MountHandle) {
+fn wait_for_quiet(front: &Front) {
     let work = || {
-        let requests = handle.requests();
+        let requests = front.requests();
         requests.listings + requests.reads
     };
     let started = Instant::now();
@@ -92,9 +92,9 @@ impl Indexing {
     fn run(&self, offered: &Receiver<Vec<Version>>) -> Result<(), HistoryError> {
         let history = Arc::new(History::open(&self.folder, &self.keys)?);
         self.model.set_history_of(self.lineage, Arc::clone(&history));
-        self.handle.made_up_changed();
+        self.front.made_up_changed();
         for versions in offered {
-            wait_for_quiet(&self.handle);
+            wait_for_quiet(&self.front);
             let versions = offered.try_iter().last().unwrap_or(versions);
             let started = Instant::now();
             match self.feed(&history, &versions) {
@@ -102,7 +102,7 @@ impl Indexing {
                 Ok(count) => {
                     let seconds = started.elapsed().as_secs_f64();
                     tracing::info!(versions = count, seconds, "what became of files is indexed");
-                    self.handle.made_up_changed();
+                    self.front.made_up_changed();
                 }
                 // With the next versions it is tried again.
                 Err(HistoryError::Read(error)) => {

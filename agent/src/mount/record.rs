@@ -4,14 +4,16 @@
 //! or finds it dead, can remove them.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use backstore_platform::lock::Lock;
-use backstore_platform::private_file::{make_private_directory, replace};
+use backstore_platform::private_file::{make_private_directory, write_secret};
 use serde::{Deserialize, Serialize};
 
+use super::front::Ending;
 use crate::home::{Home, HomeError};
 
 /// All records of one home.
@@ -23,12 +25,22 @@ pub(super) struct Records {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Content {
-    /// The mount point, as the hexadecimal digits of its bytes: paths need not be text.
+    /// The mount point, as the hexadecimal digits of its bytes: paths need not be text. Of a server, its address.
     point: String,
     /// The folder was made for the mount.
     made: bool,
     /// What people are told of it.
     text: String,
+    /// Of a server, what ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ending: Option<StoredEnding>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct StoredEnding {
+    address: SocketAddr,
+    secret: String,
 }
 
 /// The record of a mount of this process.
@@ -48,18 +60,26 @@ impl Records {
     }
 
     /// Remembers a mount of this process. What a process that was killed left of this point is taken over.
-    pub(super) fn add(&self, point: &Path, was_made: bool, text: &str) -> Result<Record, HomeError> {
+    pub(super) fn add(
+        &self,
+        point: &Path,
+        was_made: bool,
+        ending: Option<&Ending>,
+        text: &str,
+    ) -> Result<Record, HomeError> {
         make_private_directory(&self.folder)?;
         let left = self.take_dead(point);
         let made = was_made || left.iter().any(|left| left.made);
-        let content = Content { point: digits(point), made, text: text.to_owned() };
+        let ending = ending
+            .map(|Ending { address, secret }| StoredEnding { address: *address, secret: secret.clone() });
+        let content = Content { point: digits(point), made, text: text.to_owned(), ending };
         let path = self.folder.join(format!("{}.json", std::process::id()));
         let unusable = |problem: String| HomeError::Unusable { path: path.clone(), problem };
         let text = serde_json::to_vec(&content).map_err(|error| unusable(error.to_string()))?;
         let lock =
             Lock::acquire(&path.with_extension("lock")).map_err(|error| unusable(error.to_string()))?;
         // After a power cut nothing is mounted.
-        let _durability = replace(&path, &text)?;
+        let _written = write_secret(&path, &text)?;
         Ok(Record { path, point: point.to_owned(), content, _lock: Some(lock) })
     }
 
@@ -69,10 +89,21 @@ impl Records {
         serde_json::from_slice(&text).ok().map(|content: Content| content.text)
     }
 
+    /// What ends the servers of this home.
+    pub(super) fn endings(&self) -> Vec<Ending> {
+        let endings = self.all().filter_map(|(_, content)| content.ending);
+        endings.map(|StoredEnding { address, secret }| Ending { address, secret }).collect()
+    }
+
+    /// Whether a process lives that has something there.
+    pub(super) fn is_alive(&self, point: &Path) -> bool {
+        self.of(point).any(|(path, _)| is_held(&path))
+    }
+
     /// Clears what is left of a mount that was taken away, as soon as its process has ended or `patience` has.
     pub(super) fn clear(&self, point: &Path, patience: Duration) {
         let deadline = Instant::now() + patience;
-        while self.of(point).any(|(path, _)| is_held(&path)) && Instant::now() < deadline {
+        while self.is_alive(point) && Instant::now() < deadline {
             thread::sleep(LOOK_EVERY);
         }
         if self.take_dead(point).iter().any(|left| left.made) {
@@ -94,12 +125,17 @@ impl Records {
     /// The records of a point.
     fn of(&self, point: &Path) -> impl Iterator<Item = (PathBuf, Content)> {
         let digits = digits(point);
+        self.all().filter(move |(_, content)| content.point == digits)
+    }
+
+    /// All records.
+    fn all(&self) -> impl Iterator<Item = (PathBuf, Content)> + use<> {
         let files = fs::read_dir(&self.folder).into_iter().flatten();
         let paths = files.filter_map(|entry| Some(entry.ok()?.path()));
         paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).filter_map(
-            move |path| {
-                let content: Content = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-                (content.point == digits).then_some((path, content))
+            |path| {
+                let content = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+                Some((path, content))
             },
         )
     }
@@ -146,7 +182,7 @@ mod tests {
         let records = Records::new(&Home::at(folder.path()));
         let point = folder.path().join("a point");
         fs::create_dir(&point).unwrap();
-        let mut killed = records.add(&point, true, "text").unwrap();
+        let mut killed = records.add(&point, true, None, "text").unwrap();
         assert_eq!(records.of(&point).count(), 1);
         assert_eq!(records.text_of(std::process::id()).as_deref(), Some("text"));
         assert!(records.take_dead(&point).is_empty(), "it lives");
@@ -154,7 +190,7 @@ mod tests {
         assert!(point.exists(), "it lives");
         // The system takes the locks of a process away with it.
         killed._lock = None;
-        let next = records.add(&point, false, "").unwrap();
+        let next = records.add(&point, false, None, "").unwrap();
         assert!(next.content.made, "the folder was made for the one that was killed");
         next.clear();
         assert!(!point.exists());
@@ -167,10 +203,10 @@ mod tests {
         let records = Records::new(&Home::at(folder.path()));
         let point = folder.path().join("point");
         fs::create_dir(&point).unwrap();
-        records.add(&point, false, "").unwrap().clear();
+        records.add(&point, false, None, "").unwrap().clear();
         assert!(point.exists());
         fs::write(point.join("file"), b"x").unwrap();
-        records.add(&point, true, "text").unwrap().clear();
+        records.add(&point, true, None, "text").unwrap().clear();
         assert!(point.join("file").exists());
     }
 }

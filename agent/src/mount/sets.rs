@@ -9,9 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use backstore_protocol::ids::LineageId;
-use backstore_vfs::host::MountHandle;
 use backstore_vfs::model::{BackupSet, LinkRoots, OpenSet, Snapshots, Version};
 
+use super::front::Front;
 use super::past::{self, Offer};
 use super::versions::Versions;
 use crate::archive::{Archive, ArchiveError, LineageSummary};
@@ -22,7 +22,7 @@ pub(super) struct Sets {
     archive: Arc<Archive>,
     home: Home,
     model: Arc<Snapshots>,
-    handle: Arc<MountHandle>,
+    front: Arc<Front>,
     /// Absolute links into a set lead to the same place in their own version.
     stays_inside: bool,
     known: Mutex<HashMap<LineageId, LineageSummary>>,
@@ -47,14 +47,14 @@ impl Sets {
         archive: &Arc<Archive>,
         home: &Home,
         model: &Arc<Snapshots>,
-        handle: &Arc<MountHandle>,
+        front: &Arc<Front>,
         stays_inside: bool,
     ) -> Arc<Self> {
         Arc::new(Self {
             archive: Arc::clone(archive),
             home: home.clone(),
             model: Arc::clone(model),
-            handle: Arc::clone(handle),
+            front: Arc::clone(front),
             stays_inside,
             known: Mutex::default(),
             followed: Mutex::default(),
@@ -69,12 +69,12 @@ impl Sets {
         let all = Arc::clone(self);
         let open: OpenSet = Arc::new(move |lineage| all.open(lineage).map_err(|error| Arc::new(error) as _));
         self.model.set_sets(sets, &open);
-        self.handle.made_up_changed();
+        self.front.made_up_changed();
     }
 
     /// Follows a set whose first versions are shown.
     pub(super) fn follow(self: &Arc<Self>, lineage: LineageId, versions: Versions) -> io::Result<()> {
-        let offer = past::start(&self.home, &self.archive, &self.model, &self.handle, lineage)?;
+        let offer = past::start(&self.home, &self.archive, &self.model, &self.front, lineage)?;
         let followed = Arc::new(Followed { versions: Mutex::new(versions), offer });
         lock(&self.followed).insert(lineage, Arc::clone(&followed));
         let all = Arc::clone(self);
@@ -95,19 +95,19 @@ impl Sets {
             return Ok(());
         };
         let mut versions = Versions::new(&self.archive, &self.home, &summary);
-        self.handle.set_versions_of(lineage, versions.first_page()?);
+        self.front.set_versions_of(lineage, versions.first_page()?);
         self.follow(lineage, versions).map_err(ArchiveError::Threads)
     }
 
     /// What shows the versions of a set.
     fn shower(&self, lineage: LineageId, followed: &Followed) -> impl Fn(Vec<Version>, bool) {
-        let (handle, offer) = (Arc::clone(&self.handle), followed.offer.clone());
+        let (front, offer) = (Arc::clone(&self.front), followed.offer.clone());
         move |versions, is_all| {
             if is_all {
                 // Whoever took them may have ended.
                 let _ = offer.send(versions.clone());
             }
-            handle.set_versions_of(lineage, versions);
+            front.set_versions_of(lineage, versions);
         }
     }
 

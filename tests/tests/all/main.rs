@@ -12,6 +12,7 @@ mod round_trip;
 mod slow_link;
 mod sources;
 mod surroundings;
+mod webdav;
 mod wire;
 
 use backstore_tests::Programs;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use backstore_tests::computer::{Computer, Ran};
+use backstore_tests::web::Web;
 use backstore_tests::{World, files_below, tree};
 
 use crate::PROGRAMS;
@@ -218,6 +219,15 @@ fn what_the_system_lacks_is_named() {
     room.change("chmod 600 \"$2/devices/fuse\"");
     room.mount(&room.point).says(1, &["/dev/fuse may not be used by this user", "chmod 666 /dev/fuse"]);
     room.change("mount -t tmpfs -o mode=755 none /dev && mknod -m 666 /dev/null c 1 3");
-    room.mount(&room.point).says(1, &["/dev/fuse is not there", "modprobe fuse"]);
+    room.mount(&room.point).says(1, &["/dev/fuse is not there", "modprobe fuse", "--via webdav"]);
+    // What is said to do then works, and the one thing that is there is what is meant.
+    let web = Web::said_in(&room.user.run(["mount", "--via", "webdav"]).says(0, &["served at"]).out);
+    let file = format!("latest{}", room.world.path("data/file").display());
+    assert!(web.read(&file) == fs::read(room.world.path("data/file")).unwrap());
+    let second = Web::said_in(&room.user.run(["mount", "--via", "webdav"]).ends(0).out);
+    room.user.run(["umount"]).says(2, &["say which one", &web.address, &second.address]);
+    room.user.run(["umount", &second.url()]).ends(0);
+    room.user.run(["umount"]).says(0, &["unmounted", &web.address]);
+    room.user.run(["umount"]).says(1, &["no BackStore archive"]);
     room.is_clean();
 }

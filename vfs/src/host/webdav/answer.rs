@@ -214,7 +214,7 @@ fn status_of(problem: &Problem) -> StatusCode {
         | Problem::TooLarge
         | Problem::NotInMemory => StatusCode::INTERNAL_SERVER_ERROR,
         Problem::NotForThem => StatusCode::FORBIDDEN,
-        Problem::Unreadable(_) | Problem::NoHistory(_) => {
+        Problem::Unreadable(_) | Problem::NoHistory(_) | Problem::SetUnreadable(_) => {
             tracing::warn!(
                 error = problem as &(dyn std::error::Error + 'static),
                 "something of the archive cannot be read"

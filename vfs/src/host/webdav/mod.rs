@@ -249,6 +249,11 @@ impl WebdavHandle {
         self.model.set_versions(versions);
     }
 
+    /// The same for the versions of another set.
+    pub fn set_versions_of(&self, lineage: LineageId, versions: Vec<Version>) {
+        self.model.set_versions_of(lineage, versions);
+    }
+
     #[cfg(test)]
     fn open_connections(&self) -> usize {
         CONNECTIONS_MAX - self.free.available_permits()

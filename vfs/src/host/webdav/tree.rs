@@ -139,7 +139,9 @@ impl Tree {
         match self.resolved(steps.clone(), held, wait) {
             Ok(found) => Ok(found
                 .map(|found| found[found.len() - 1].attributes)
-                .filter(|found| found.kind == FileKind::File || !is_archived)),
+                .filter(|found| found.kind == FileKind::File || !is_archived)
+                // Who walks the tree would come back to where they are.
+                .filter(|found| steps.iter().all(|step| step.attributes.ino != found.ino))),
             Err(Problem::NotInMemory) => Err(Problem::NotInMemory),
             // It is there, and whoever opens it is told that it cannot be read.
             Err(_) => Ok(Some(Attributes { kind: FileKind::File, ..link })),
