@@ -87,8 +87,8 @@ impl Answerer {
         let mut entries = Vec::new();
         if is_directory && (depth > 0 || is_page) {
             self.backend.requests.listings.one();
-            let directory = target.clone();
-            entries = self.backend.ask(move |tree, wait| tree.list(&directory, wait)).await?;
+            let (directory, is_windows) = (target.clone(), is_windows(request.headers()));
+            entries = self.backend.ask(move |tree, wait| tree.list(&directory, is_windows, wait)).await?;
         }
         let (mut parts, body) = request.into_parts();
         // A page lists a directory; a file is what it is, however it is called.
@@ -137,6 +137,12 @@ fn make_plain(headers: &mut HeaderMap, target: &Target) -> Option<(u64, u64)> {
             None
         }
     }
+}
+
+/// Whether it is the client that Windows has of its own.
+fn is_windows(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    agent.is_some_and(|agent| agent.starts_with("Microsoft-WebDAV"))
 }
 
 /// How deep is listed.

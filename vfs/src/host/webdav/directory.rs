@@ -19,11 +19,18 @@ pub(super) struct Directory {
     by_shown: HashMap<String, Vec<u8>>,
     by_archived: HashMap<Vec<u8>, String>,
     has_notice: bool,
-    listed_max: usize,
 }
 
-/// What a directory lists first that has more entries than are listed.
+/// What a directory lists first that has more entries than are listed. No entry of it has that name.
 pub(super) const NOTICE: &str = "README - not all is listed.txt";
+
+const NOTICE_TEXT: &str = "\
+This folder has more entries than are listed here: those that are missing come after these, in the order of the
+bytes of their names. They are there, and open by their names.
+
+`backstore ls PATH` lists all of them, and `backstore restore PATH --to DIR` brings them back. PATH is where they
+were on the computer that was backed up. `backstore mount` without --via webdav has no such limit.
+";
 
 impl Directory {
     /// From the first names of the directory `above`, in the order in which they are listed.
@@ -34,17 +41,16 @@ impl Directory {
         has_more: bool,
         wait: Wait,
     ) -> Result<Self, Problem> {
-        let (mut taken, mut colliding) = (HashSet::new(), Vec::new());
-        if has_more {
-            taken.insert(names::folded(NOTICE));
-        }
+        let (mut taken, mut colliding, mut count) = (HashSet::from([names::folded(NOTICE)]), Vec::new(), 0);
         for name in archived {
+            count += 1;
             let shown = names::shown(name);
             if !taken.insert(names::folded(&shown)) {
                 colliding.push((name, shown));
             }
         }
-        let mut directory = Self { has_notice: has_more, listed_max: tree.listed_max, ..Self::default() };
+        let has_notice = has_more || count > tree.listed_max_windows;
+        let mut directory = Self { has_notice, ..Self::default() };
         let mut failed = None;
         for (name, shown) in colliding {
             // What is not listed keeps its name.
@@ -80,19 +86,12 @@ impl Directory {
         })
     }
 
-    /// What says that not all is listed, if that is so.
+    /// What says that not all is listed, if that is so for anybody.
     pub(super) fn notice(&self, above: &Held) -> Option<(Bytes, Attributes)> {
         if !self.has_notice {
             return None;
         }
-        let text = format!(
-            "This folder has more than {} entries: only the first ones are listed here, in the order of their bytes. The others are there,\n\
-             and open by their names.\n\n\
-             `backstore ls PATH` lists all of them, and `backstore restore PATH --to DIR` brings them back; PATH is where they were on the\n\
-             computer that was backed up. `backstore mount` without --via webdav has no such limit.\n",
-            self.listed_max
-        );
-        let bytes = Bytes::from(text);
+        let bytes = Bytes::from_static(NOTICE_TEXT.as_bytes());
         let directory = above.attributes;
         let (ino, size) = (Ino(!directory.ino.0), bytes.len() as u64);
         Some((bytes, Attributes { ino, kind: FileKind::File, size, mode: 0o644, ..directory }))

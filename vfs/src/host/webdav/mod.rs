@@ -53,6 +53,8 @@ pub struct WebdavOptions {
     pub stop: Secret,
     /// Entries of a directory that are listed.
     pub listed_max: usize,
+    /// The same for Windows, which opens no directory whose description is larger than 1 MB: at about 800 bytes an entry.
+    pub listed_max_windows: usize,
     /// How long a client may take nothing of what is sent to it.
     pub patience: Duration,
 }
@@ -107,7 +109,14 @@ impl Secret {
 impl WebdavOptions {
     /// As it is served where nothing else is asked for.
     pub const fn new(secret: Secret, stop: Secret) -> Self {
-        Self { port: 0, secret, stop, listed_max: 4000, patience: Duration::from_secs(60) }
+        Self {
+            port: 0,
+            secret,
+            stop,
+            listed_max: 4000,
+            listed_max_windows: 1000,
+            patience: Duration::from_secs(60),
+        }
     }
 }
 
@@ -128,7 +137,7 @@ pub fn serve(model: Arc<Snapshots>, options: &WebdavOptions) -> Result<WebdavHan
     let bound = listening.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (address, listener) = bound.map_err(|source| MountError::Listen { address: wanted, source })?;
     let requests: Arc<RequestCounts> = Arc::default();
-    let tree = Arc::new(Tree::new(&model, options.listed_max));
+    let tree = Arc::new(Tree::new(&model, options.listed_max, options.listed_max_windows));
     let answerer = Arc::new(Answerer {
         gate: Gate { secret: options.secret.clone(), stop: options.stop.clone() },
         backend: Backend { tree, requests: Arc::clone(&requests) },

@@ -23,7 +23,9 @@ pub(super) struct Tree {
     /// What was found last, so that what is known of it is not forgotten between two requests.
     recent: Mutex<Cache<Ino, Arc<Held>>>,
     /// Entries of a directory that are listed.
-    pub(super) listed_max: usize,
+    listed_max: usize,
+    /// The same for Windows.
+    pub(super) listed_max_windows: usize,
 }
 
 /// Something of the model; it is remembered there for as long as this lives.
@@ -79,12 +81,13 @@ impl Target {
 }
 
 impl Tree {
-    pub(super) fn new(model: &Arc<Snapshots>, listed_max: usize) -> Self {
+    pub(super) fn new(model: &Arc<Snapshots>, listed_max: usize, listed_max_windows: usize) -> Self {
         Self {
             model: Arc::clone(model),
             directories: Mutex::new(Cache::new(DIRECTORIES_BYTES_MAX)),
             recent: Mutex::new(Cache::new(RECENT_MAX)),
             listed_max,
+            listed_max_windows,
         }
     }
 
@@ -112,19 +115,22 @@ impl Tree {
     }
 
     /// What is listed of a directory.
-    pub(super) fn list(&self, target: &Target, wait: Wait) -> Result<Vec<Entry>, Problem> {
+    pub(super) fn list(&self, target: &Target, is_windows: bool, wait: Wait) -> Result<Vec<Entry>, Problem> {
         let Target::Found(steps) = target else { return Err(Problem::NotADirectory) };
         let above = &steps[steps.len() - 1];
         let (lines, has_more) = self.lines(above, wait)?;
         let directory = Directory::new(self, above, lines.iter().map(|(name, _)| &name[..]), has_more, wait)?;
         let mut entries = Vec::with_capacity(lines.len());
-        if let Some((_, attributes)) = directory.notice(above) {
-            entries.push(Entry { name: NOTICE.to_owned(), attributes });
-        }
         for (name, held) in lines {
             if let Some(attributes) = self.listed_as(steps, held, wait)? {
                 entries.push(Entry { name: directory.shown(&name), attributes });
             }
+        }
+        let listed_max = if is_windows { self.listed_max_windows } else { usize::MAX };
+        let is_cut = has_more || entries.len() > listed_max;
+        entries.truncate(listed_max);
+        if let Some((_, attributes)) = directory.notice(above).filter(|_| is_cut) {
+            entries.insert(0, Entry { name: NOTICE.to_owned(), attributes });
         }
         Ok(entries)
     }

@@ -203,7 +203,7 @@ fn a_directory_that_is_too_large_says_so() {
     assert_eq!(listed.into_keys().collect::<Vec<_>>(), sorted);
     let notice = served.get(&format!("{TOP}/d/README - not all is listed.txt"));
     assert_eq!((notice.status, notice.is_whole), (200, true));
-    for word in ["more than 10", "backstore ls", "backstore restore"] {
+    for word in ["more entries", "backstore ls", "backstore restore"] {
         assert!(notice.text().contains(word), "{}", notice.text());
     }
     for number in 8..30 {
@@ -216,4 +216,24 @@ fn a_directory_that_is_too_large_says_so() {
         404,
         "all is listed there"
     );
+}
+
+#[test]
+fn windows_is_told_of_fewer_entries() {
+    let mut archive = TestArchive::new();
+    directory(&mut archive, "/");
+    let long = |number: usize| format!("{number:04} a name of some length.docx");
+    for number in 0..1500 {
+        file(&mut archive, &format!("/{}", long(number)), b"x");
+    }
+    let root = archive.finish();
+    let served = served(&archive, root);
+    let windows = ("User-Agent", "Microsoft-WebDAV-MiniRedir/10.0.22631");
+    let answer = served.ask("PROPFIND", TOP, &[("Depth", "1"), windows], "");
+    assert_eq!((answer.status, answer.is_whole, answer.hrefs().len()), (207, true, 1 + 1 + 1000));
+    assert!(answer.body.len() < 1_000_000, "{} bytes, which it does not take", answer.body.len());
+    assert!(answer.text().contains("README"));
+    assert_eq!(served.get(&format!("{TOP}/README - not all is listed.txt")).status, 200);
+    assert_eq!(served.list(TOP).len(), 1500, "all others are told of all");
+    assert_eq!(served.get(&format!("{TOP}/{}", long(1499))).text(), "x");
 }
