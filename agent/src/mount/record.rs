@@ -153,7 +153,13 @@ impl Record {
 
 /// Whether the process of a record lives.
 fn is_held(record: &Path) -> bool {
-    Lock::acquire(&record.with_extension("lock")).is_err()
+    let lock = record.with_extension("lock");
+    let is_held = Lock::acquire(&lock).is_err();
+    if !is_held && !record.exists() {
+        // The process has just removed both, and looking made the lock again.
+        let _ = fs::remove_file(lock);
+    }
+    is_held
 }
 
 fn remove_files(record: &Path) {
@@ -194,6 +200,19 @@ mod tests {
         assert!(next.content.made, "the folder was made for the one that was killed");
         next.clear();
         assert!(!point.exists());
+        assert_eq!(fs::read_dir(&records.folder).unwrap().count(), 0);
+    }
+
+    /// A mount that ended while another process looked at it left an empty lock behind.
+    #[test]
+    fn looking_at_a_record_that_goes_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::new(&Home::at(folder.path()));
+        let record = records.add(folder.path(), false, None, "").unwrap();
+        let path = record.path.clone();
+        assert!(is_held(&path));
+        record.clear();
+        assert!(!is_held(&path));
         assert_eq!(fs::read_dir(&records.folder).unwrap().count(), 0);
     }
 

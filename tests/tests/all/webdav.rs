@@ -105,6 +105,10 @@ fn what_was_backed_up_is_served_under_names_that_every_system_takes() {
     until("the deleted file", || web.ask("GET", &gone, "").status == 200);
     assert_eq!(web.read(&gone), tree::noise(1, 512));
     assert_eq!(web.ask("GET", &format!("{}/inline", shown(&data)), "").status, 404);
+    // A pattern is typed as it is.
+    let found = web.list("search/note 1*.txt");
+    assert_eq!(found.len(), 11, "{found:?}");
+    assert_eq!(web.read("search/note 1*.txt/note 1.txt"), b"file 1\n".repeat(37));
     unmount(&computer, &web);
 }
 
