@@ -291,7 +291,7 @@ impl Snapshots {
     pub fn is_archived(&self, ino: Ino) -> bool {
         match self.inodes.get(ino) {
             Some(Node::Version(_) | Node::Directory { .. } | Node::File { .. }) => true,
-            Some(Node::View(_) | Node::Link { .. } | Node::Text { .. }) | None => false,
+            Some(Node::View(..) | Node::Link { .. } | Node::Text { .. }) | None => false,
         }
     }
 

@@ -48,6 +48,7 @@ fn version(sequence: u64, root: Root) -> Version {
         is_partial: false,
         entries: 0,
         bytes: 0,
+        tags: Box::default(),
     }
 }
 

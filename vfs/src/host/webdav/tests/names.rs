@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use backstore_protocol::ids::LineageId;
 use proptest::prelude::*;
 
 use super::super::names;
 use super::*;
+use crate::model::{BackupSet, OpenSet};
 use crate::random_tree::{File, any_tree, build};
 
 proptest! {
@@ -176,6 +178,29 @@ fn made_up_links_are_directories() {
     served.handle.set_versions(vec![version(1, root), version(2, root)]);
     assert_eq!(served.list("").len(), 5);
     assert_eq!(served.get("2001-09-09_01-46-42/x").status, 200);
+}
+
+/// Who walks the tree comes to an end: the mounted set, which `sets` has a link to, is found there and not listed.
+#[test]
+fn the_mounted_set_is_not_listed_below_itself() {
+    let mut archive = TestArchive::new();
+    directory(&mut archive, "/");
+    file(&mut archive, "/x", b"of the version");
+    let root = archive.finish();
+    let served = served(&archive, root);
+    let set = |number: u8, name: &str| BackupSet {
+        lineage: LineageId::from_bytes([number; 16]),
+        name: name.to_owned(),
+        device: "laptop".to_owned(),
+        ..BackupSet::default()
+    };
+    // The mounted one has the lineage of nothing else.
+    let mounted = BackupSet { lineage: LineageId::ZERO, ..set(0, "main") };
+    served.handle.model.set_sets(vec![mounted, set(2, "other")], &(Arc::new(|_| Ok(())) as OpenSet));
+    assert_eq!(served.list("sets").into_keys().collect::<Vec<_>>(), ["laptop"]);
+    assert_eq!(served.list("sets/laptop").into_keys().collect::<Vec<_>>(), ["other"]);
+    assert_eq!(served.get("sets/laptop/main/latest/x").text(), "of the version");
+    assert_eq!(served.list("sets/laptop/other").into_keys().collect::<Vec<_>>(), ["README.txt", "by-time"]);
 }
 
 #[test]
