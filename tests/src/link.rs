@@ -1,7 +1,7 @@
 //! A slow link: UDP between programs of this machine, later, slower, or not at all.
 //!
 //! Programs call the link's address instead of the server's. Each direction is a queue: a packet leaves when those before it have, at the link's
-//! speed, and arrives after the delay. What would wait longer than [`QUEUE`] is dropped, as a router does. Nothing is put out of order.
+//! speed, and arrives after the delay. What would wait longer than 200 ms is dropped, as a router does. Nothing is put out of order.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;

@@ -8,6 +8,7 @@ mod invitation;
 mod kills;
 mod mount;
 mod mount_by_user;
+mod readers;
 mod round_trip;
 mod slow_link;
 mod sources;
