@@ -10,6 +10,7 @@ mod mount;
 mod mount_by_user;
 mod readers;
 mod round_trip;
+mod samba;
 mod slow_link;
 mod sources;
 mod surroundings;
