@@ -4,6 +4,7 @@ mod architecture;
 mod bad_input;
 mod damage;
 mod disk_cache;
+mod file_manager;
 mod invitation;
 mod kills;
 mod mount;

@@ -55,7 +55,7 @@ pub(crate) fn equals(version: &Path, data: &Path) {
 
 /// Waits for what comes by itself, but not for ever.
 #[track_caller]
-pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     /// Far longer than anything takes: only a fault needs it.
     const PATIENCE: Duration = Duration::from_secs(120);
     let end = Instant::now() + PATIENCE;

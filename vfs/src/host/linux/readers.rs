@@ -62,8 +62,7 @@ impl Readers {
         {
             return largest;
         }
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let largest = self.largest_by(name.trim_end());
+        let largest = self.largest_by(&process_name(pid).unwrap_or_default());
         known.insert(pid, (Instant::now(), largest), 1);
         largest
     }
@@ -77,6 +76,13 @@ impl Readers {
     }
 }
 
+/// What the process of a thread is called. The kernel says which thread reads, and threads have names of their own: tumblerd's are `pool-tumblerd`.
+fn process_name(thread: u32) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim();
+    Some(fs::read_to_string(format!("/proc/{process}/comm")).ok()?.trim_end().to_owned())
+}
+
 fn is_prober(name: &str) -> bool {
     THUMBNAILERS.contains(&name) || INDEXERS.contains(&name)
 }
@@ -84,6 +90,19 @@ fn is_prober(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A thumbnailer that reads by threads with names of their own was given everything.
+    #[test]
+    fn a_thread_is_known_by_its_process() {
+        let own = fs::read_to_string("/proc/self/comm").unwrap();
+        let thread = std::thread::Builder::new().name("pool-tumblerd".to_owned());
+        let seen = thread.spawn(|| {
+            let own = fs::read_link("/proc/thread-self").unwrap();
+            process_name(own.file_name()?.to_str()?.parse().ok()?)
+        });
+        assert_eq!(seen.unwrap().join().unwrap().as_deref(), Some(own.trim_end()));
+        assert_eq!(process_name(0), None);
+    }
 
     #[test]
     fn only_those_who_look_at_everything_are_held_back() {
