@@ -61,13 +61,16 @@ impl Neighbours {
         if let Ok((directory, _)) = split_key(key)
             && is_small(entry)
         {
-            self.send(lock(&self.watch).read(version, directory, key));
+            // The lock is given back before anything is sent: whoever finds the queue full takes it again.
+            let step = lock(&self.watch).read(version, directory, key);
+            self.send(step);
         }
     }
 
     /// A directory has been listed from its start.
     pub(super) fn listed(&self, version: &Arc<NamedVersion>, directory: &[u8]) {
-        self.send(lock(&self.watch).listed(version, directory));
+        let step = lock(&self.watch).listed(version, directory);
+        self.send(step);
     }
 
     fn send(&self, step: Option<Step>) {
