@@ -1,5 +1,7 @@
 //! How much is fetched, kept and given unasked.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 
 #[test]
@@ -84,6 +86,44 @@ fn neighbours_are_fetched_and_given_before_they_are_read() {
     drop(snapshots);
     given.iter().for_each(|spare| take(spare, &mut in_page_cache));
     assert!(in_page_cache.len() > files.len() * 9 / 10, "{} given, {asked} asked for", in_page_cache.len());
+}
+
+/// Who listed a directory while as many waited to be fetched ahead as can waited for a lock of their own, for ever.
+#[test]
+fn listing_goes_on_where_too_much_waits_to_be_fetched_ahead() {
+    let mut archive = TestArchive::new();
+    for directory in 0..60u64 {
+        archive.add(&unix(&format!("/{directory:02}")), Entry::new(Kind::Directory), &[]);
+    }
+    for number in 0..600u64 {
+        let path = unix(&format!("/{:02}/{number:03}", number / 10));
+        archive.add(&path, Entry::new(Kind::File), &file(&noise(300 + number as usize, number)));
+    }
+    let root = archive.finish();
+    let snapshots = Arc::new(snapshots(&archive, vec![at(1, root)]));
+    // Whoever takes what was fetched ahead takes its time, once there is a habit to be guessed from.
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let (is_slow, ended) = (Arc::new(AtomicBool::new(false)), Mutex::new(ended));
+    let slow = Arc::clone(&is_slow);
+    snapshots.set_spare_taker(Arc::new(move |_| {
+        if slow.load(Ordering::Relaxed) {
+            let _ = ended.lock().unwrap().recv();
+        }
+    }));
+    let (listed, all_listed) = std::sync::mpsc::channel();
+    let model = Arc::clone(&snapshots);
+    std::thread::spawn(move || {
+        let top = find(&model, "1970-01-12_14-46-50").unwrap();
+        for (number, (_, directory)) in list(&model, top.ino).into_iter().enumerate() {
+            is_slow.store(number > 20, Ordering::Relaxed);
+            for (_, file) in list(&model, directory.ino).into_iter().filter(|_| number <= 20) {
+                model.read(file.ino, 0, 100, WAIT).unwrap();
+            }
+        }
+        listed.send(()).unwrap();
+    });
+    all_listed.recv_timeout(Duration::from_secs(60)).expect("all directories are listed");
+    drop(end);
 }
 
 #[test]
