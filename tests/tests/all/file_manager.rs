@@ -5,43 +5,21 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use backstore_tests::computer::Computer;
-use backstore_tests::link::{FAST, Link};
-use backstore_tests::server::Server;
-use backstore_tests::{World, tree, versions};
+use backstore_tests::{tree, versions};
 
-use crate::PROGRAMS;
 use crate::mount::until;
-
-/// A computer that reaches its server through a link that counts.
-struct Scene {
-    world: World,
-    _server: Server,
-    link: Link,
-    computer: Computer,
-    point: PathBuf,
-}
+use crate::slow_link::Linked;
 
 /// Nothing where these tests were not asked for.
-fn scene(files: impl FnOnce(&Path)) -> Option<Scene> {
-    std::env::var_os("BACKSTORE_TEST_FILE_MANAGER")?;
-    let world = World::new(PROGRAMS);
-    let server = Server::start(&world, "vault");
-    let link = Link::to(&server.address, FAST);
-    let computer = Computer::new(&world, "home");
-    computer.run(["login", &server.invite_to("alice", &link.address)]).ends(0);
-    files(&world.folder("data"));
-    computer.add_set("docs", &world.path("data"));
-    computer.backup();
-    let point = world.path("mounted");
-    Some(Scene { world, _server: server, link, computer, point })
+fn scene(files: impl FnOnce(&Path)) -> Option<Linked> {
+    std::env::var_os("BACKSTORE_TEST_FILE_MANAGER").map(|_| Linked::new(files))
 }
 
-impl Scene {
+impl Linked {
     /// Mounts, gives the folder as it was backed up to `look`, and tells how many bytes came from the server until nothing more did.
     fn bytes_fetched(&self, options: &[&str], look: impl FnOnce(&Path)) -> u64 {
         let place = ["mount"].into_iter().chain(options.iter().copied()).map(AsRef::as_ref);

@@ -6,13 +6,13 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use backstore_tests::computer::Computer;
-use backstore_tests::link::{FAST, Link};
 use backstore_tests::server::Server;
 use backstore_tests::{World, tree, versions};
 use rustix::fs::OFlags;
 
 use crate::PROGRAMS;
 use crate::mount::{has_fuse, mount};
+use crate::slow_link::Linked;
 
 /// Threads that read at once.
 const READERS: usize = 1000;
@@ -23,18 +23,11 @@ fn a_thousand_readers_of_one_file_share_what_is_fetched() {
         return;
     }
     const LENGTH: u64 = 8 << 20;
-    let world = World::new(PROGRAMS);
-    let server = Server::start(&world, "vault");
-    let link = Link::to(&server.address, FAST);
-    let computer = Computer::new(&world, "home");
-    computer.run(["login", &server.invite_to("alice", &link.address)]).ends(0);
     let expected = tree::noise(1, LENGTH as usize);
-    tree::write(&world.path("data/file"), &expected);
-    computer.add_set("docs", &world.path("data"));
-    computer.backup();
-    let point = world.path("mounted");
-    mount(&computer, &point);
-    let path = versions(&point)[0].join(world.path("data/file").strip_prefix("/").unwrap());
+    let scene = Linked::new(|data| tree::write(&data.join("file"), &expected));
+    let Linked { world, link, computer, point, .. } = &scene;
+    mount(computer, point);
+    let path = versions(point)[0].join(world.path("data/file").strip_prefix("/").unwrap());
     let before = link.traffic().down;
     std::thread::scope(|scope| {
         for reader in 0..READERS as u64 {
@@ -52,7 +45,7 @@ fn a_thousand_readers_of_one_file_share_what_is_fetched() {
     });
     let fetched = link.traffic().down - before;
     assert!(fetched < LENGTH + LENGTH / 2, "{fetched} bytes came of a file of {LENGTH}");
-    computer.run([Path::new("umount"), &point]).ends(0);
+    computer.run([Path::new("umount"), point]).ends(0);
 }
 
 /// Offsets and lengths like those of programs: anywhere, and at borders of pages, of megabytes and of the file.

@@ -19,31 +19,28 @@ const FAR: Conditions =
     Conditions { delay: Duration::from_millis(10), bytes_per_second: Some(20_000_000), ..FAST };
 
 /// A computer that reaches its server through a link, with files that were backed up.
-struct Scene {
-    world: World,
-    server: Server,
-    link: Link,
-    computer: Computer,
-    point: PathBuf,
+pub(crate) struct Linked {
+    pub(crate) world: World,
+    _server: Server,
+    pub(crate) link: Link,
+    pub(crate) computer: Computer,
+    pub(crate) point: PathBuf,
 }
 
-fn scene(test: &str, files: impl FnOnce(&Path)) -> Option<Scene> {
-    if !has_fuse(test) {
-        return None;
+impl Linked {
+    pub(crate) fn new(files: impl FnOnce(&Path)) -> Self {
+        let world = World::new(PROGRAMS);
+        let server = Server::start(&world, "vault");
+        let link = Link::to(&server.address, FAST);
+        let computer = Computer::new(&world, "home");
+        computer.run(["login", &server.invite_to("alice", &link.address)]).ends(0);
+        files(&world.folder("data"));
+        computer.add_set("docs", &world.path("data"));
+        computer.backup();
+        let point = world.path("mounted");
+        Self { world, _server: server, link, computer, point }
     }
-    let world = World::new(PROGRAMS);
-    let server = Server::start(&world, "vault");
-    let link = Link::to(&server.address, FAST);
-    let computer = Computer::new(&world, "home");
-    computer.run(["login", &server.invite_to("alice", &link.address)]).ends(0);
-    files(&world.folder("data"));
-    computer.add_set("docs", &world.path("data"));
-    computer.backup();
-    let point = world.path("mounted");
-    Some(Scene { world, server, link, computer, point })
-}
 
-impl Scene {
     /// A file in the newest version.
     fn shown(&self, name: &str) -> PathBuf {
         self.point.join("latest").join(self.world.path("data").join(name).strip_prefix("/").unwrap())
@@ -57,7 +54,10 @@ fn a_mount_over_a_slow_link_shows_what_was_backed_up() {
         tree::example(data);
         tree::write(&data.join("large"), &tree::noise(7, 12 << 20));
     };
-    let Some(scene) = scene(test, files) else { return };
+    if !has_fuse(test) {
+        return;
+    }
+    let scene = Linked::new(files);
     let large = scene.world.path("data/large");
     fs::write(&large, &fs::read(&large).unwrap()[..9 << 20]).unwrap();
     scene.computer.backup();
@@ -93,7 +93,10 @@ fn a_link_that_is_cut_is_an_error_in_time_and_then_works_again() {
             tree::write(&data.join(name), &tree::noise(seed, 3 << 20));
         }
     };
-    let Some(scene) = scene(test, files) else { return };
+    if !has_fuse(test) {
+        return;
+    }
+    let scene = Linked::new(files);
     mount(&scene.computer, &scene.point);
     assert!(fs::read(scene.shown("read")).unwrap() == tree::noise(1, 3 << 20));
     scene.link.set(Conditions { is_cut: true, ..FAST });
@@ -110,7 +113,10 @@ fn a_link_that_is_cut_is_an_error_in_time_and_then_works_again() {
 fn whoever_waits_for_a_slow_server_can_be_ended() {
     let test = "whoever_waits_for_a_slow_server_can_be_ended";
     let files = |data: &Path| tree::write(&data.join("wanted"), &tree::noise(1, 3 << 20));
-    let Some(scene) = scene(test, files) else { return };
+    if !has_fuse(test) {
+        return;
+    }
+    let scene = Linked::new(files);
     mount(&scene.computer, &scene.point);
     fs::metadata(scene.shown("wanted")).unwrap();
     // Five seconds from the question to the answer.
@@ -124,5 +130,4 @@ fn whoever_waits_for_a_slow_server_can_be_ended() {
     // Slow is not gone.
     assert!(fs::read(scene.shown("wanted")).unwrap() == tree::noise(1, 3 << 20));
     scene.computer.run([Path::new("umount"), &scene.point]).ends(0);
-    drop(scene.server);
 }
