@@ -16,6 +16,7 @@ pub mod moment;
 pub mod objects;
 #[cfg(test)]
 mod random_tree;
+mod requests;
 pub mod stream;
 mod sync;
 #[cfg(any(test, feature = "test-archive"))]

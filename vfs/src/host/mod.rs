@@ -10,7 +10,6 @@ use std::{io, thread};
 mod fallback;
 #[cfg(target_os = "linux")]
 mod linux;
-mod requests;
 pub mod webdav;
 
 #[cfg(not(target_os = "linux"))]
@@ -20,6 +19,8 @@ pub use linux::{MountHandle, mount, take_away, this_user};
 
 #[cfg(all(target_os = "linux", any(test, feature = "test-archive")))]
 pub use linux::add_folder;
+
+pub use crate::requests::Requests;
 
 /// What programs may read that look at every file unasked: thumbnailers and indexers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,33 +63,6 @@ impl Default for MountOptions {
             workers: 16,
         }
     }
-}
-
-/// What the system has asked for since mounting: one number for each kind of request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Requests {
-    /// Names that were looked up.
-    pub lookups: u64,
-    /// Attributes that were asked for.
-    pub attributes: u64,
-    /// Directories that were opened.
-    pub directories_opened: u64,
-    /// Pieces of listings.
-    pub listings: u64,
-    /// Files that were opened.
-    pub files_opened: u64,
-    /// Reads.
-    pub reads: u64,
-    /// Bytes that reads gave.
-    pub bytes_read: u64,
-    /// Links that were read.
-    pub links_read: u64,
-    /// Extended attributes that were asked for, by name or all.
-    pub xattrs: u64,
-    /// Requests that had to wait for the destination.
-    pub waited: u64,
-    /// Files and chunks that were put into the system's page cache unasked.
-    pub pushes: u64,
 }
 
 /// How a mount ended.

@@ -12,6 +12,7 @@ use super::inode::{Identity, Node, Place};
 use super::listing::FIRST;
 use super::past::Past;
 use super::sets::Sets;
+use super::texts::Work;
 use super::version::VersionList;
 use super::views::{Around, Item, Line, View};
 use super::{AddLine, Attributes, BackupSet, Ino, Listed, Lookup, Problem, Snapshots, Validity};
@@ -130,7 +131,7 @@ impl Snapshots {
                 Lookup { attributes, validity: Validity::Briefly }
             }
             Item::Text(text) => {
-                let bytes = text.bytes(folder, &self.options);
+                let bytes = text.bytes(folder, &self.options, &self.work());
                 let (identity, size) =
                     (Identity::text(&folder.path_of(view), name, &bytes), bytes.len() as u64);
                 let time = folder.time();
@@ -151,6 +152,11 @@ impl Snapshots {
                 Lookup { attributes, validity: Validity::Briefly }
             }
         }
+    }
+
+    fn work(&self) -> Work {
+        let requests = self.requests.get().map(|counts| counts.get());
+        Work { requests: requests.unwrap_or_default(), objects: self.reader.counters() }
     }
 
     fn remember_view(&self, folder: &Arc<Folder>, view: &View) -> Lookup {

@@ -31,7 +31,7 @@ mod views;
 mod watch;
 
 use std::io;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use backstore_protocol::entry::{Content, Entry, Kind, Xattr};
 use backstore_protocol::ids::LineageId;
@@ -50,6 +50,7 @@ pub use version::{LISTED_MAX, Version};
 
 use crate::content::ContentReader;
 use crate::objects::{ObjectReader, Wait};
+use crate::requests::RequestCounts;
 use crate::sync::{lock, read};
 use ahead::Ahead;
 use directory::{Directory, Found};
@@ -77,6 +78,7 @@ pub struct Snapshots {
     neighbours: Neighbours,
     regions: Regions,
     taker: TakerSlot,
+    requests: OnceLock<Arc<RequestCounts>>,
 }
 
 /// What is no more as it was, for a host to tell its system.
@@ -153,6 +155,7 @@ impl Snapshots {
             files: Files::new(),
             listings: Listings::default(),
             ahead: Ahead::default(),
+            requests: OnceLock::new(),
         })
     }
 
@@ -215,6 +218,11 @@ impl Snapshots {
     /// the rest of a region of which much was read. `give` is called by threads that answer no requests, and may block.
     pub fn set_spare_taker(&self, give: SpareTaker) {
         *lock(&self.taker) = Some(give);
+    }
+
+    /// Tells in `status.json` what a host counts; of several hosts, the first.
+    pub(crate) fn set_request_counts(&self, counts: &Arc<RequestCounts>) {
+        let _ = self.requests.set(Arc::clone(counts));
     }
 
     /// Reads `length` bytes of a file from `offset` on.

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use super::FolderOptions;
 use super::folder::Folder;
 use super::version::{NamedVersion, VersionList};
+use crate::objects::ReaderCounters;
+use crate::requests::Requests;
 
 /// A made-up file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,16 +25,25 @@ pub(super) enum Text {
     Nothing,
 }
 
+/// What a mount has done so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Work {
+    /// For the system.
+    pub(super) requests: Requests,
+    /// With the destination, or the copies of what it gave.
+    pub(super) objects: ReaderCounters,
+}
+
 /// Of `status.json` and `versions.json`.
 const FORMAT: u32 = 1;
 
 impl Text {
     /// What is in it.
-    pub(super) fn bytes(self, folder: &Folder, options: &FolderOptions) -> Bytes {
+    pub(super) fn bytes(self, folder: &Folder, options: &FolderOptions, work: &Work) -> Bytes {
         let list = folder.versions();
         match self {
             Self::Readme => Bytes::from_static(README.as_bytes()),
-            Self::Status => lines(&status(folder, &list, options)),
+            Self::Status => lines(&status(folder, &list, options, work)),
             Self::Versions => list.text_of_all(|| lines(&versions(&list))),
             Self::Nothing => Bytes::new(),
         }
@@ -43,7 +54,7 @@ fn lines(value: &Value) -> Bytes {
     Bytes::from(format!("{value:#}\n"))
 }
 
-fn status(folder: &Folder, list: &VersionList, options: &FolderOptions) -> Value {
+fn status(folder: &Folder, list: &VersionList, options: &FolderOptions, work: &Work) -> Value {
     let newest = |named: Option<&Arc<NamedVersion>>| named.map(|named| version(named));
     let complete = list.newest_first.iter().find(|named| !named.version.is_partial);
     json!({
@@ -56,6 +67,8 @@ fn status(folder: &Folder, list: &VersionList, options: &FolderOptions) -> Value
         "newest": newest(list.newest_first.first()),
         "newest_complete": newest(complete),
         "history_up_to_sequence": folder.history().and_then(|history| history.indexed_to()),
+        "requests": work.requests,
+        "objects": work.objects,
     })
 }
 

@@ -25,6 +25,7 @@ use backstore_protocol::store::Source;
 use backstore_protocol::tree::{Node, NodeReader};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, bounded};
+use serde::Serialize;
 
 pub use error::{ReadError, Recovery};
 pub(crate) use ticket::Ticket;
@@ -109,7 +110,7 @@ pub(crate) enum Opened {
 }
 
 /// What a reader has done so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct ReaderCounters {
     /// Calls of `Source::read`.
     pub reads: u64,

@@ -20,7 +20,6 @@ use fuser::{
 };
 
 use super::super::MountOptions;
-use super::super::requests::RequestCounts;
 use super::alert::Alert;
 use super::answers::{attributes, errno, lifetime, nothing};
 use super::page::{ListReply, Page};
@@ -30,6 +29,7 @@ use super::workers::Workers;
 use crate::content::Run;
 use crate::model::{FileReading, Ino, Lookup, Problem, Snapshots, Validity};
 use crate::objects::Wait;
+use crate::requests::RequestCounts;
 
 /// The model as FUSE sees it.
 pub(super) struct FuseFilesystem {

@@ -31,9 +31,9 @@ use fuser::{INodeNo, Notifier, Session};
 #[cfg(any(test, feature = "test-archive"))]
 pub use folder::add_folder;
 
-use super::requests::RequestCounts;
 use super::{MountError, MountOptions, Requests, Unmounted};
 use crate::model::{Changed, Owner, Snapshots, Version};
+use crate::requests::RequestCounts;
 use crate::sync::{lock, wait, wait_while};
 use filesystem::FuseFilesystem;
 
@@ -62,6 +62,7 @@ const END_PATIENCE: Duration = Duration::from_secs(10);
 pub fn mount(model: Arc<Snapshots>, path: &Path, options: &MountOptions) -> Result<MountHandle, MountError> {
     let path = mount_point::prepare(path, options.allow_nonempty)?;
     let requests: Arc<RequestCounts> = Arc::default();
+    model.set_request_counts(&requests);
     let (pusher, to_push) = push::channel(&requests);
     let filesystem = FuseFilesystem::new(&model, options, &requests, pusher).map_err(MountError::Thread)?;
     let session = system::mount(filesystem, &path, options)?;

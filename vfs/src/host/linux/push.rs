@@ -9,8 +9,8 @@ use std::{io, thread};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use fuser::{INodeNo, Notifier};
 
-use super::super::requests::RequestCounts;
 use crate::model::{Ino, Spare};
+use crate::requests::RequestCounts;
 use crate::sync::lock;
 
 /// Chunks that may wait to be pushed; more are dropped.

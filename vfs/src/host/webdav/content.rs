@@ -17,11 +17,11 @@ use dav_server::fs::{
 };
 use futures_util::stream;
 
-use super::super::requests::RequestCounts;
 use super::tree::{Entry, Target, Tree};
 use crate::content::Run;
 use crate::model::{Attributes, FileKind, Problem};
 use crate::objects::Wait;
+use crate::requests::RequestCounts;
 
 /// Where answers come from.
 #[derive(Clone)]

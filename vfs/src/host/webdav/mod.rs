@@ -29,9 +29,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 
-use super::requests::RequestCounts;
 use super::{MountError, Requests};
 use crate::model::{Snapshots, Version};
+use crate::requests::RequestCounts;
 use crate::sync::{lock, wait};
 use answer::Answerer;
 use connection::{Clock, Connection};
@@ -138,6 +138,7 @@ pub fn serve(model: Arc<Snapshots>, options: &WebdavOptions) -> Result<WebdavHan
     let bound = listening.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (address, listener) = bound.map_err(|source| MountError::Listen { address: wanted, source })?;
     let requests: Arc<RequestCounts> = Arc::default();
+    model.set_request_counts(&requests);
     let tree = Arc::new(Tree::new(&model, options.listed_max, options.listed_max_windows));
     let answerer = Arc::new(Answerer {
         gate: Gate { secret: options.secret.clone(), stop: options.stop.clone() },

@@ -146,6 +146,7 @@ fn the_folder_says_what_it_is() {
     let status: serde_json::Value = serde_json::from_str(&text(".backstore/status.json")).unwrap();
     assert_eq!((&status["set"], &status["versions"]), (&"main".into(), &5.into()));
     assert_eq!(status["newest"]["name"], "1971-04-09_00-06-40");
+    assert_eq!((&status["requests"]["reads"], &status["objects"]["sealed_bytes"]), (&0.into(), &0.into()));
     let all: serde_json::Value = serde_json::from_str(&text(".backstore/versions.json")).unwrap();
     assert_eq!(all["versions"].as_array().unwrap().len(), 5);
     assert_eq!(all["versions"][4]["started_at"], "1970-01-12T13:46:50.250Z");
