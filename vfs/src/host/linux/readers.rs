@@ -1,4 +1,4 @@
-//! Who reads: thumbnailers and indexers would fetch a whole archive unasked, so they are told apart by the names of their processes.
+//! Who reads: thumbnailers and indexers would fetch a whole archive unasked, so they are told apart by the names of their processes, or of their threads.
 //!
 //! A read is refused, not an open: the kernel need not ask for opens at all, and most programs that look at many files never get that far.
 
@@ -22,6 +22,8 @@ const THUMBNAILERS: [&str; 9] = [
     "totem-video-thu",
     "tumblerd",
 ];
+/// Threads that make thumbnails in programs that also read for other ends: the program, and what it calls such a thread.
+const THUMBNAIL_THREADS: [(&str, &str); 1] = [("pcmanfm", "loader")];
 /// Programs that read files to find words in them.
 const INDEXERS: [&str; 8] = [
     "baloo_file",
@@ -62,29 +64,32 @@ impl Readers {
         {
             return largest;
         }
-        let largest = self.largest_by(&process_name(pid).unwrap_or_default());
+        let largest = names(pid).map_or(u64::MAX, |(process, thread)| self.largest_by(&process, &thread));
         known.insert(pid, (Instant::now(), largest), 1);
         largest
     }
 
-    fn largest_by(&self, name: &str) -> u64 {
+    fn largest_by(&self, process: &str, thread: &str) -> u64 {
+        let makes_thumbnails =
+            THUMBNAILERS.contains(&process) || THUMBNAIL_THREADS.contains(&(process, thread));
         match self.policy {
-            Thumbnails::Small if THUMBNAILERS.contains(&name) => SMALL_BYTES_MAX,
-            Thumbnails::Small | Thumbnails::None if is_prober(name) => 0,
+            Thumbnails::Small if makes_thumbnails => SMALL_BYTES_MAX,
+            Thumbnails::Small | Thumbnails::None if makes_thumbnails || INDEXERS.contains(&process) => 0,
             Thumbnails::All | Thumbnails::Small | Thumbnails::None => u64::MAX,
         }
     }
 }
 
-/// What the process of a thread is called. The kernel says which thread reads, and threads have names of their own: tumblerd's are `pool-tumblerd`.
-fn process_name(thread: u32) -> Option<String> {
+/// What the process of a thread is called, and the thread. The kernel says which thread reads, and threads have names of their own: tumblerd's are
+/// `pool-tumblerd`.
+fn names(thread: u32) -> Option<(String, String)> {
+    let name = |id: &str| {
+        let name = fs::read_to_string(format!("/proc/{id}/comm")).ok()?;
+        Some(name.trim_end().to_owned())
+    };
     let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
     let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim();
-    Some(fs::read_to_string(format!("/proc/{process}/comm")).ok()?.trim_end().to_owned())
-}
-
-fn is_prober(name: &str) -> bool {
-    THUMBNAILERS.contains(&name) || INDEXERS.contains(&name)
+    Some((name(process)?, name(&thread.to_string())?))
 }
 
 #[cfg(test)]
@@ -98,15 +103,16 @@ mod tests {
         let thread = std::thread::Builder::new().name("pool-tumblerd".to_owned());
         let seen = thread.spawn(|| {
             let own = fs::read_link("/proc/thread-self").unwrap();
-            process_name(own.file_name()?.to_str()?.parse().ok()?)
+            names(own.file_name()?.to_str()?.parse().ok()?)
         });
-        assert_eq!(seen.unwrap().join().unwrap().as_deref(), Some(own.trim_end()));
-        assert_eq!(process_name(0), None);
+        let (process, thread) = seen.unwrap().join().unwrap().unwrap();
+        assert_eq!((&*process, &*thread), (own.trim_end(), "pool-tumblerd"));
+        assert_eq!(names(0), None);
     }
 
     #[test]
     fn only_those_who_look_at_everything_are_held_back() {
-        let largest = |policy, name| Readers::new(policy).largest_by(name);
+        let largest = |policy, name| Readers::new(policy).largest_by(name, name);
         for name in ["cp", "nautilus", "bash", "", "tumblerd2"] {
             for policy in [Thumbnails::All, Thumbnails::Small, Thumbnails::None] {
                 assert_eq!(largest(policy, name), u64::MAX, "{name}");
@@ -116,6 +122,8 @@ mod tests {
         assert_eq!(largest(Thumbnails::Small, "tracker-extract"), 0);
         assert_eq!(largest(Thumbnails::None, "tumblerd"), 0);
         assert_eq!(largest(Thumbnails::All, "baloo_file"), u64::MAX);
+        let of_pcmanfm = |thread| Readers::new(Thumbnails::Small).largest_by("pcmanfm", thread);
+        assert_eq!((of_pcmanfm("loader"), of_pcmanfm("pool-pcmanfm")), (SMALL_BYTES_MAX, u64::MAX));
         assert!(
             THUMBNAILERS.iter().chain(&INDEXERS).all(|name| name.len() <= 15),
             "the kernel cuts longer ones"
