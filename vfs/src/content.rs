@@ -220,7 +220,7 @@ fn stretch_at(extents: &[Extent], offset: u64) -> Option<Stretch> {
 pub struct Reading {
     /// The bytes asked for, in order; fewer only at the end of the file.
     pub runs: Vec<Run>,
-    /// The stretches that the data is part of, each with all its bytes.
+    /// The stretches that the data is part of, each with its object.
     pub touched: Vec<(Stretch, Bytes)>,
 }
 
@@ -268,7 +268,7 @@ pub fn read(
             Ok(bytes) => {
                 let whole = stretch_bytes(&stretch, &bytes)?;
                 reading.runs.push(Run::Data(whole.slice(from as usize..to as usize)));
-                reading.touched.push((stretch, whole));
+                reading.touched.push((stretch, bytes));
             }
             Err(error) => missing = missing.or(Some(error)),
         }

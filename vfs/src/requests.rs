@@ -27,7 +27,7 @@ pub struct Requests {
     pub xattrs: u64,
     /// Requests that had to wait for the destination.
     pub waited: u64,
-    /// Files and chunks that were put into the system's page cache unasked.
+    /// Times that bytes nobody had asked for were put into the system's page cache.
     pub pushes: u64,
 }
 

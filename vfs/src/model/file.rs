@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use backstore_protocol::entry::Extent;
 use bytes::Bytes;
 
 use super::Problem;
 use super::inode::Ino;
+use super::spare::Spare;
 use crate::cache::Cache;
-use crate::content::{ContentReader, Run, Stretch, objects_in, objects_within};
+use crate::content::{ContentReader, Run, objects_in, objects_within};
 use crate::objects::{ObjectReader, Wait, Want};
 use crate::sync::lock;
 
@@ -67,19 +67,6 @@ impl FileReading {
     }
 }
 
-/// Bytes of a file that nobody asked for yet.
-#[derive(Debug, Clone)]
-pub struct Spare {
-    /// Whose.
-    pub ino: Ino,
-    /// Where they are in the file.
-    pub offset: u64,
-    /// They themselves.
-    pub bytes: Bytes,
-    /// Size of the file.
-    pub size: u64,
-}
-
 impl ReadFile {
     pub(super) fn new(ino: Ino, content: ContentReader) -> Self {
         Self { ino, content, sequence: Mutex::default() }
@@ -125,7 +112,7 @@ impl ReadFile {
         {
             lock(&self.sequence).came_only_to(missing_from);
         }
-        let spare = if pace == Pace::Random { self.spare(&reading.touched, length) } else { Vec::new() };
+        let spare = if pace == Pace::Random { self.spare(reader, &reading.touched) } else { Vec::new() };
         Ok(FileReading { runs: reading.runs, spare })
     }
 
@@ -160,23 +147,6 @@ impl ReadFile {
         objects.into_iter().for_each(|object| reader.let_go(object));
         let mut sequence = lock(&self.sequence);
         sequence.held_from = sequence.held_from.max(end.min(sequence.next));
-    }
-
-    /// What lies around a random read in the same objects.
-    fn spare(&self, touched: &[(Stretch, Bytes)], length: u64) -> Vec<Spare> {
-        let is_more = |stretch: &Stretch| match stretch.extent {
-            Extent::Data { length: whole, .. } => u64::from(whole) > length,
-            Extent::Hole { .. } => false,
-        };
-        let stretches = touched.iter().filter(|(stretch, _)| is_more(stretch));
-        stretches
-            .map(|(stretch, bytes)| Spare {
-                ino: self.ino,
-                offset: stretch.start,
-                bytes: bytes.clone(),
-                size: self.content.size(),
-            })
-            .collect()
     }
 }
 

@@ -22,6 +22,7 @@ mod paths;
 mod problem;
 mod regions;
 mod sets;
+mod spare;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -39,13 +40,14 @@ use backstore_protocol::tree::{Items, lookup};
 use bytes::Bytes;
 
 pub use attributes::{Attributes, FileKind, Owner};
-pub use file::{FileReading, Spare};
+pub use file::FileReading;
 pub use folder::{OpenSet, OpenSetError};
 pub use inode::Ino;
 pub use links::LinkRoots;
 pub use listing::{AddLine, Listed};
 pub use options::{BackupSet, FolderOptions};
 pub use problem::Problem;
+pub use spare::Spare;
 pub use version::{LISTED_MAX, Version};
 
 use crate::content::ContentReader;

@@ -9,12 +9,12 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use backstore_protocol::entry::ObjectRef;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::TakerSlot;
 use super::file::ReadFile;
 use super::inode::Ino;
-use super::{Spare, TakerSlot};
+use super::spare::{Spare, by_object};
 use crate::cache::Cache;
 use crate::content::{Place, Stretch, stretch_bytes};
 use crate::objects::{ObjectReader, ReadError, Wait, Want};
@@ -72,16 +72,19 @@ impl Regions {
 
     /// A read here or there has brought these stretches of a file.
     pub(super) fn read(&self, file: &Arc<ReadFile>, spare: &[Spare]) {
-        // A page that two stretches share is read by itself after each of them was: that says nothing new.
-        let [stretch] = spare else { return };
-        let number = stretch.offset / REGION_BYTES;
+        spare.iter().for_each(|stretch| self.note(file, stretch.offset, stretch.bytes.len() as u64));
+    }
+
+    fn note(&self, file: &Arc<ReadFile>, start: u64, length: u64) {
+        let number = start / REGION_BYTES;
         let region = (file.ino, number);
         let mut tallies = lock(&self.tallies);
         let mut tally = tallies.get(&region).unwrap_or_default();
-        if tally.is_due || tally.starts.contains(&stretch.offset) {
+        // A page that two stretches share is read by itself after each of them was: that says nothing new.
+        if tally.is_due || tally.starts.contains(&start) {
             return;
         }
-        tally.note(stretch.offset, stretch.bytes.len() as u64, bytes_of(number, file.content.size()));
+        tally.note(start, length, bytes_of(number, file.content.size()));
         if tally.is_due {
             let starts = std::mem::take(&mut tally.starts);
             if self.due.try_send(Due { file: Arc::clone(file), number, starts }).is_err() {
@@ -124,25 +127,29 @@ impl Filler {
 
     fn fill(&self, due: &Due) -> Result<(), ReadError> {
         let Some(taker) = lock(&self.taker).clone() else { return Ok(()) };
-        let mut missing = self.missing(due)?.into_iter();
+        let (ino, size) = (due.file.ino, due.file.content.size());
+        let mut missing = by_object(self.missing(due)?);
         let mut asked = VecDeque::new();
         let mut bytes_asked = 0;
         loop {
             while bytes_asked < ASKED_BYTES_MAX
-                && let Some((stretch, object)) = missing.next()
+                && let Some((object, stretches)) = missing.pop_front()
             {
-                bytes_asked += stretch.extent.length();
-                asked.push_back((stretch, object, self.reader.begin_in_turn(Want::Data(object))));
+                bytes_asked += u64::from(object.length);
+                asked.push_back((stretches, object, self.reader.begin_in_turn(Want::Data(object))));
             }
-            let Some((stretch, object, ticket)) = asked.pop_front() else { return Ok(()) };
-            bytes_asked -= stretch.extent.length();
-            let bytes = stretch_bytes(&stretch, &ticket.data(object)?)?;
-            taker(Spare { ino: due.file.ino, offset: stretch.start, bytes, size: due.file.content.size() });
+            let Some((stretches, object, ticket)) = asked.pop_front() else { return Ok(()) };
+            bytes_asked -= u64::from(object.length);
+            let object = ticket.data(object)?;
+            for stretch in stretches {
+                let bytes = stretch_bytes(&stretch, &object)?;
+                taker(Spare { ino, offset: stretch.start, bytes, size });
+            }
         }
     }
 
     /// The stretches of a region that nobody has read.
-    fn missing(&self, due: &Due) -> Result<Vec<(Stretch, ObjectRef)>, ReadError> {
+    fn missing(&self, due: &Due) -> Result<Vec<Stretch>, ReadError> {
         let (content, size) = (due.file.content.content(), due.file.content.size());
         let start = due.number * REGION_BYTES;
         let mut place = Place::at(start);
@@ -150,8 +157,7 @@ impl Filler {
         while let Some(stretch) = place.next(&self.reader, content, size, Wait::UntilDeadline)?
             && stretch.start < start + REGION_BYTES
         {
-            let object = stretch.extent.object().filter(|_| !due.starts.contains(&stretch.start));
-            missing.extend(object.map(|object| (stretch, object)));
+            missing.extend(Some(stretch).filter(|stretch| !due.starts.contains(&stretch.start)));
         }
         Ok(missing)
     }

@@ -183,7 +183,7 @@ impl Filesystem for FuseFilesystem {
         self.answer(reply, ask, move |result, reply| match result {
             Ok(reading) => {
                 requests.bytes_read.add(give_data(&reading, reply));
-                reading.spare.into_iter().for_each(|spare| pusher.push(spare));
+                pusher.push(reading.spare);
             }
             Err(problem) => reply.error(errno(&problem)),
         });

@@ -5,6 +5,7 @@
 
 mod alert;
 mod answers;
+mod edges;
 mod filesystem;
 #[cfg(any(test, feature = "test-archive"))]
 mod folder;
@@ -63,13 +64,14 @@ pub fn mount(model: Arc<Snapshots>, path: &Path, options: &MountOptions) -> Resu
     let path = mount_point::prepare(path, options.allow_nonempty)?;
     let requests: Arc<RequestCounts> = Arc::default();
     model.set_request_counts(&requests);
-    let (pusher, to_push) = push::channel(&requests);
+    let (pusher, to_push) = push::channel();
     let filesystem = FuseFilesystem::new(&model, options, &requests, pusher).map_err(MountError::Thread)?;
     let session = system::mount(filesystem, &path, options)?;
     let notifier = session.notifier();
-    let (store, counts) = (notifier.clone(), Arc::clone(&requests));
-    model.set_spare_taker(Arc::new(move |spare| push::push(&store, &counts, &spare)));
-    let served = to_push.start(session.notifier()).and_then(|()| serve(session));
+    let pages = Arc::new(push::Pages::new(notifier.clone(), &requests));
+    let store = Arc::clone(&pages);
+    model.set_spare_taker(Arc::new(move |spare| store.store(&spare)));
+    let served = to_push.start(pages).and_then(|()| serve(session));
     // The first answer needs nothing but the loops, which run.
     let answer = served.and_then(|session| Ok((session, fs::metadata(&path)?.dev())));
     let (session, device) = answer.map_err(|source| {

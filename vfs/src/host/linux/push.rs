@@ -9,67 +9,92 @@ use std::{io, thread};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use fuser::{INodeNo, Notifier};
 
+use super::edges::Edges;
 use crate::model::{Ino, Spare};
 use crate::requests::RequestCounts;
 use crate::sync::lock;
 
-/// Chunks that may wait to be pushed; more are dropped.
+/// Reads whose spare bytes may wait to be pushed; more are dropped.
 const WAITING_MAX: usize = 16;
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 
 /// Where bytes to be pushed are left.
 pub(super) struct Pusher {
-    spare: Sender<Spare>,
+    spare: Sender<Vec<Spare>>,
     waiting: Arc<Mutex<Waiting>>,
 }
 
-/// Which chunks wait, so that none waits twice.
+/// Which stretches of files wait, so that none waits twice.
 type Waiting = HashSet<(Ino, u64)>;
 
 /// What the thread that pushes works on.
 pub(super) struct ToPush {
-    spare: Receiver<Spare>,
+    spare: Receiver<Vec<Spare>>,
     waiting: Arc<Mutex<Waiting>>,
-    requests: Arc<RequestCounts>,
 }
 
-pub(super) fn channel(requests: &Arc<RequestCounts>) -> (Pusher, ToPush) {
+pub(super) fn channel() -> (Pusher, ToPush) {
     let (sender, receiver) = bounded(WAITING_MAX);
     let waiting: Arc<Mutex<Waiting>> = Arc::default();
-    let to_push = ToPush { spare: receiver, waiting: Arc::clone(&waiting), requests: Arc::clone(requests) };
+    let to_push = ToPush { spare: receiver, waiting: Arc::clone(&waiting) };
     (Pusher { spare: sender, waiting }, to_push)
 }
 
 impl Pusher {
     /// Has these bytes pushed soon, or not at all.
-    pub(super) fn push(&self, spare: Spare) {
-        let key = (spare.ino, spare.offset);
-        if lock(&self.waiting).insert(key) && self.spare.try_send(spare).is_err() {
-            lock(&self.waiting).remove(&key);
+    pub(super) fn push(&self, mut spare: Vec<Spare>) {
+        let mut waiting = lock(&self.waiting);
+        spare.retain(|spare| waiting.insert(key(spare)));
+        if spare.is_empty() {
+            return;
+        }
+        if let Err(refused) = self.spare.try_send(spare) {
+            refused.into_inner().iter().for_each(|spare| {
+                waiting.remove(&key(spare));
+            });
         }
     }
 }
 
+const fn key(spare: &Spare) -> (Ino, u64) {
+    (spare.ino, spare.offset)
+}
+
 impl ToPush {
     /// Pushes until the filesystem is gone.
-    pub(super) fn start(self, notifier: Notifier) -> io::Result<()> {
+    pub(super) fn start(self, pages: Arc<Pages>) -> io::Result<()> {
         thread::Builder::new().name("push".into()).spawn(move || {
-            for spare in &self.spare {
-                push(&notifier, &self.requests, &spare);
-                lock(&self.waiting).remove(&(spare.ino, spare.offset));
+            for spare in self.spare.iter().flatten() {
+                pages.store(&spare);
+                lock(&self.waiting).remove(&key(&spare));
             }
         })?;
         Ok(())
     }
 }
 
-/// Puts spare bytes into the page cache.
-pub(super) fn push(notifier: &Notifier, requests: &RequestCounts, spare: &Spare) {
-    if let Some((offset, bytes)) = whole_pages(spare)
-        // The file may have been forgotten by now, and at the end the mount is gone.
-        && notifier.store(INodeNo(spare.ino.0), offset, bytes).is_ok()
-    {
-        requests.pushes.one();
+/// The kernel's page cache.
+pub(super) struct Pages {
+    notifier: Notifier,
+    edges: Edges,
+    requests: Arc<RequestCounts>,
+}
+
+impl Pages {
+    pub(super) fn new(notifier: Notifier, requests: &Arc<RequestCounts>) -> Self {
+        Self { notifier, edges: Edges::new(), requests: Arc::clone(requests) }
+    }
+
+    /// Puts spare bytes into it.
+    pub(super) fn store(&self, spare: &Spare) {
+        let shared = self.edges.add(spare);
+        let shared = shared.iter().map(|(offset, bytes)| (*offset, &bytes[..]));
+        for (offset, bytes) in whole_pages(spare).into_iter().chain(shared) {
+            // The file may have been forgotten by now, and at the end the mount is gone.
+            if self.notifier.store(INodeNo(spare.ino.0), offset, bytes).is_ok() {
+                self.requests.pushes.one();
+            }
+        }
     }
 }
 

@@ -224,6 +224,45 @@ fn random_reads_give_the_rest_of_the_chunk() {
     }
 }
 
+/// Such a file fetched its objects ten times over: once for each stretch of them.
+#[test]
+fn random_reads_give_all_stretches_of_the_object() {
+    const PART: usize = 100_000;
+    let mut archive = TestArchive::new();
+    let (old, new) = (noise(10 * PART, 1), noise(PART, 2));
+    let object = |content: &Content| match content {
+        Content::Extents(extents) => extents[0].object().unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let (old_object, new_object) = (object(&archive.value(&old)), object(&archive.value(&new)));
+    let part = |from: usize, parts: usize| Extent::Data {
+        object: old_object,
+        offset: (from * PART) as u32,
+        length: (parts * PART) as u32,
+    };
+    let changed = Extent::Data { object: new_object, offset: 0, length: PART as u32 };
+    // The third and the seventh part are others now.
+    let extents = vec![part(0, 2), changed, part(3, 3), changed, part(7, 3)];
+    let mut entry = Entry::new(Kind::File);
+    (entry.size, entry.content) = (10 * PART as u64, Content::Extents(extents.into()));
+    entry.content_hash = Some(backstore_protocol::ids::ContentHash::from_bytes([7; 16]));
+    archive.add_raw(unix("/disk").key(), entry);
+    let root = archive.finish();
+    let snapshots = snapshots(&archive, vec![at(1, root)]);
+    let disk = find(&snapshots, "1970-01-12_14-46-50/disk").unwrap();
+    let reading = snapshots.read(disk.ino, 4 * PART as u64, 4096, WAIT).unwrap();
+    let given: Vec<_> =
+        reading.spare.iter().map(|spare| (spare.offset as usize / PART, spare.bytes.len() / PART)).collect();
+    assert_eq!(given, [(3, 3), (0, 2), (7, 3)]);
+    for spare in reading.spare {
+        assert_eq!(spare.bytes, old[spare.offset as usize..][..spare.bytes.len()]);
+    }
+    // An object that one stretch has whole is not looked for elsewhere, and each stretch is given once.
+    let reading = snapshots.read(disk.ino, 6 * PART as u64 - 4096, 8192, WAIT).unwrap();
+    let starts: BTreeSet<_> = reading.spare.iter().map(|spare| spare.offset as usize / PART).collect();
+    assert_eq!((starts.len(), reading.spare.len()), (4, 4), "{starts:?}");
+}
+
 #[test]
 fn who_reads_half_of_a_region_here_and_there_is_given_the_rest() {
     const SIZE: usize = 36 << 20;
