@@ -12,6 +12,7 @@ pub mod mount;
 pub mod reading;
 pub mod restore;
 pub mod scan;
+pub mod tags;
 #[cfg(test)]
 mod testing;
 pub mod trial;

@@ -8,7 +8,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::codec::{Malformed, from_postcard, to_postcard};
 use crate::envelope::Class;
-use crate::ids::DomainId;
+use crate::ids::{DeviceId, DomainId, LineageId};
 use crate::limits::EPOCHS_MAX;
 
 /// Derives 32 bytes for the purpose `context` from key material that is never a password.
@@ -86,6 +86,7 @@ impl Keyring {
             chunk: derive("chunk hash", &root),
             boundary: derive("tree boundary", &root),
             map: derive("map boundary", &root),
+            tags: derive("tag lineage", &root),
         };
         let epochs = self.epochs.iter().map(|(_, key)| EpochKeys::new(key, &scope)).collect();
         Keys { ids, generation: self.generation, epochs }
@@ -122,6 +123,16 @@ pub struct IdKeys {
     pub boundary: [u8; 32],
     /// Where map nodes end.
     pub map: [u8; 32],
+    /// Ids of tag lineages.
+    pub tags: [u8; 32],
+}
+
+impl IdKeys {
+    /// The lineage of what a device says of snapshots that exist already: which tags they have.
+    pub fn tag_lineage(&self, device: DeviceId) -> LineageId {
+        let hash = blake3::keyed_hash(&self.tags, device.as_bytes());
+        LineageId::from_slice(&hash.as_bytes()[..LineageId::SIZE]).unwrap_or_default()
+    }
 }
 
 /// Keys that seal one class of objects.

@@ -63,7 +63,7 @@ def noise(label, length):
 ID_KEYS = {
     "data": "chunk-id data", "tree": "chunk-id tree", "body": "chunk-id body", "content": "content hash",
     "layout": "content layout", "table": "chunker tables", "bundle": "bundle cut", "chunk": "chunk hash",
-    "boundary": "tree boundary", "map": "map boundary",
+    "boundary": "tree boundary", "map": "map boundary", "tags": "tag lineage",
 }
 DATA, BODY, SEALED_BOX, FACTOR, DEVICE_KEYS, NODE, LOCAL_CACHE = 1, 2, 3, 4, 5, 7, 8
 PURPOSES = {DATA: "data-chunk", NODE: "tree-chunk", BODY: "snapshot-body", LOCAL_CACHE: "local-cache"}

@@ -9,6 +9,7 @@ use backstore_vfs::objects::Want;
 use backstore_vfs::view::View;
 
 use super::{Archive, ArchiveError};
+use crate::tags::is_tag_lineage;
 
 /// A snapshot whose signature was checked, with its body.
 #[derive(Debug, Clone)]
@@ -72,7 +73,8 @@ impl Archive {
 
     /// The newest snapshots of each lineage; their bodies are on their way.
     fn newest_of_each(&self) -> Result<Vec<(LineageInfo, Vec<StoredSnapshot>)>, ArchiveError> {
-        let (mut all, infos) = (Vec::new(), self.source.lineages()?);
+        let (mut all, mut infos) = (Vec::new(), self.source.lineages()?);
+        infos.retain(|info| !is_tag_lineage(self, info));
         // Of several, one will be chosen by what their heads say.
         let count = if infos.len() == 1 { self.snapshots_at_once } else { 1 };
         for info in infos {

@@ -47,6 +47,7 @@ pub use report::{BackupReport, Monitor, Progress};
 pub use reread::REREAD_DAYS;
 pub use roots::RootChange;
 pub use upload::{SealOptions, UploadError};
+pub(crate) use upload::{seal_body, seal_node};
 
 use crate::scan::{RootError, ScanRules};
 

@@ -17,7 +17,7 @@ use backstore_protocol::envelope::{Class, Compression, OpenError};
 use backstore_protocol::ids::ObjectId;
 use backstore_protocol::keys::Keys;
 use backstore_protocol::limits::{BATCH_ITEMS_MAX, IDS_MAX};
-use backstore_protocol::object::{NodeBytes, ObjectKind, SealedObject, data_id, node_id};
+use backstore_protocol::object::{NodeBytes, ObjectKind, SealedObject, body_id, data_id, node_id};
 use backstore_protocol::store::{Session, StoreError};
 
 use super::pool::{Buffers, Queues, Urgency};
@@ -278,7 +278,8 @@ impl Shared {
                     bytes += object.size();
                     batch.push(object);
                 }
-                Item::Node(node, id) => match self.seal_node(node, id) {
+                Item::Node(node, id) => match seal_node(&self.keys, node, id, self.options.compression_level)
+                {
                     Ok(object) => {
                         let _ = self.told.send(Told::NodeSent { stored: object.sealed.len() });
                         bytes += object.size();
@@ -305,21 +306,35 @@ impl Shared {
             }
         }
     }
+}
 
-    /// Seals a node and opens it again: every one, since a whole directory hangs on it.
-    fn seal_node(&self, node: NodeBytes, id: ObjectId) -> Result<SealedObject, UploadError> {
-        let NodeBytes { kind, level, references, payload } = node;
-        let mut sealed = Vec::new();
-        let compression = Compression::Zstd(self.options.compression_level);
-        self.keys.seal(Class::Node, kind as u8, id.as_bytes(), &payload, compression, &mut sealed);
-        let mut opened = Vec::new();
-        let result = self.keys.open(Class::Node, kind as u8, id.as_bytes(), &sealed, &mut opened);
-        if result.is_err() || node_id(&self.keys.ids, kind, level, &references, &opened) != id {
-            return Err(UploadError::Verification { id, source: result.err() });
-        }
-        let references = references.iter().flat_map(|id| *id.as_bytes()).collect();
-        Ok(SealedObject { id, kind, level, references, sealed: sealed.into() })
+/// Seals a node and opens it again: every one, since a whole directory hangs on it.
+pub(crate) fn seal_node(
+    keys: &Keys,
+    node: NodeBytes,
+    id: ObjectId,
+    compression_level: i32,
+) -> Result<SealedObject, UploadError> {
+    let NodeBytes { kind, level, references, payload } = node;
+    let mut sealed = Vec::new();
+    let compression = Compression::Zstd(compression_level);
+    keys.seal(Class::Node, kind as u8, id.as_bytes(), &payload, compression, &mut sealed);
+    let mut opened = Vec::new();
+    let result = keys.open(Class::Node, kind as u8, id.as_bytes(), &sealed, &mut opened);
+    if result.is_err() || node_id(&keys.ids, kind, level, &references, &opened) != id {
+        return Err(UploadError::Verification { id, source: result.err() });
     }
+    let references = references.iter().flat_map(|id| *id.as_bytes()).collect();
+    Ok(SealedObject { id, kind, level, references, sealed: sealed.into() })
+}
+
+/// Seals a snapshot's body.
+pub(crate) fn seal_body(keys: &Keys, body: &[u8]) -> SealedObject {
+    let id = body_id(&keys.ids, body);
+    let mut sealed = Vec::new();
+    let kind = ObjectKind::Body;
+    keys.seal(Class::Body, kind as u8, id.as_bytes(), body, Compression::Zstd(3), &mut sealed);
+    SealedObject { id, kind, level: 0, references: Bytes::new(), sealed: sealed.into() }
 }
 
 /// Whether compressing a bundle promises to make it smaller: by how often bytes repeat, and, if that says no, by compressing a little

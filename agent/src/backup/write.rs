@@ -6,9 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::unbounded;
 
 use backstore_protocol::entry::{Entry, Kind, Time};
-use backstore_protocol::envelope::{Class, Compression};
-use backstore_protocol::ids::{ObjectId, SnapshotId};
-use backstore_protocol::object::{ObjectKind, SealedObject, body_id};
+use backstore_protocol::ids::SnapshotId;
 use backstore_protocol::snapshot::{Body, Changes, Cursor, Header, Totals};
 use backstore_protocol::store::Session;
 use backstore_protocol::tree::{Root, TreeEditor};
@@ -24,7 +22,7 @@ use super::report::{BackupReport, Events};
 use super::reread::Reread;
 use super::roots::{check_roots, mount_table};
 use super::tally::Tally;
-use super::upload::Upload;
+use super::upload::{Upload, seal_body};
 use super::{BackupContext, BackupError, BackupPlan};
 use crate::scan::{Roots, Scanner};
 
@@ -250,7 +248,7 @@ impl Writer<'_> {
         let device = self.context.device;
         let is_partial = cursor.is_some();
         let body = self.body(merge, pipeline.changes(), cursor).encode();
-        let body = seal_body(device, &body);
+        let body = seal_body(&device.keys, &body);
         let id = body.id;
         pipeline.send(body);
         let header = Header {
@@ -339,12 +337,4 @@ impl Writer<'_> {
 /// Nanoseconds since 1970.
 fn nanoseconds(time: Time) -> i64 {
     time.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(time.nanoseconds))
-}
-
-fn seal_body(device: &super::Device, body: &[u8]) -> SealedObject {
-    let id: ObjectId = body_id(&device.keys.ids, body);
-    let mut sealed = Vec::new();
-    let kind = ObjectKind::Body;
-    device.keys.seal(Class::Body, kind as u8, id.as_bytes(), body, Compression::Zstd(3), &mut sealed);
-    SealedObject { id, kind, level: 0, references: bytes::Bytes::new(), sealed: sealed.into() }
 }

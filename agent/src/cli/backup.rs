@@ -19,6 +19,7 @@ use crate::backup::{
 };
 use crate::home::{Config, LineageMemory, LineageState, SetConfig};
 use crate::scan::{Reading, SORT_BYTES_MAX, ScanRules, SortRoom, never_enter, pseudo_devices};
+use crate::tags::check_tag;
 
 /// Back up now, and wait until the destination holds everything
 ///
@@ -51,14 +52,7 @@ pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<Exit, CliError
     if config.sets.is_empty() {
         return Err(CliError::Usage("no backup set yet: say `backstore set add NAME FOLDER…`".to_owned()));
     }
-    for tag in &args.tag {
-        if ["", ".", ".."].contains(&&**tag)
-            || tag.len() > 255
-            || tag.chars().any(|c| c.is_control() || c == '/')
-        {
-            return Err(CliError::Usage(format!("{tag:?} is not a tag: it has 1 to 255 bytes and no `/`")));
-        }
-    }
+    args.tag.iter().try_for_each(|tag| check_tag(tag)).map_err(CliError::Usage)?;
     let names: Vec<&str> = if args.sets.is_empty() {
         config.sets.iter().map(|set| &*set.name).collect()
     } else {

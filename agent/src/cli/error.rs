@@ -14,6 +14,7 @@ use crate::home::{ConfigError, HomeError};
 use crate::mount::MountProblem;
 use crate::reading::ReadingError;
 use crate::restore::RestoreError;
+use crate::tags::TagError;
 
 /// The program's exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,9 @@ pub enum CliError {
     /// A restore.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// Tagging.
+    #[error(transparent)]
+    Tag(#[from] TagError),
     /// A vault.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -114,6 +118,8 @@ impl CliError {
             Self::Backup(error) => exit_of_backup(error),
             Self::Mount(error) => exit_of_mount(error),
             Self::Restore(error) => exit_of_restore(error),
+            Self::Tag(TagError::Archive(error)) => exit_of_archive(error),
+            Self::Tag(TagError::Upload(_) | TagError::NotTagged { .. } | TagError::TooMany) => Exit::Failed,
             Self::Vault(error) => exit_of_vault(error),
             Self::Reading(error) => exit_of_reading(error),
             Self::OutputClosed => Exit::Complete,
@@ -169,6 +175,9 @@ impl CliError {
             | Self::Backup(BackupError::Store(StoreError::Refused { reason: Refusal::Revoked, .. })) => {
                 Some("ask whoever runs the server")
             }
+            Self::Tag(TagError::NotTagged { .. }) => {
+                Some("`backstore snapshots` shows the tags of each version")
+            }
             Self::Usage(_)
             | Self::Config(_)
             | Self::Home(_)
@@ -177,6 +186,7 @@ impl CliError {
             | Self::Backup(_)
             | Self::Mount(_)
             | Self::Restore(_)
+            | Self::Tag(_)
             | Self::Vault(_)
             | Self::Reading(_)
             | Self::OutputClosed

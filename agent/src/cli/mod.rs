@@ -22,6 +22,7 @@ mod restore;
 mod set;
 mod snapshots;
 mod status;
+mod tag;
 mod text;
 mod threads;
 mod trial;
@@ -63,6 +64,7 @@ enum Command {
     Restore(restore::RestoreArgs),
     Status(status::StatusArgs),
     Snapshots(snapshots::SnapshotsArgs),
+    Tag(tag::TagArgs),
     Ls(ls::LsArgs),
     Find(find::FindArgs),
     Versions(versions::VersionsArgs),
@@ -139,6 +141,7 @@ impl Command {
             Self::Restore(args) => restore::run(&args, context),
             Self::Status(args) => status::run(&args, context),
             Self::Snapshots(args) => snapshots::run(&args, context),
+            Self::Tag(args) => tag::run(&args, context),
             Self::Ls(args) => ls::run(&args, context),
             Self::Find(args) => find::run(&args, context),
             Self::Versions(args) => versions::run(&args, context),

@@ -7,8 +7,9 @@ use super::choice::open;
 use super::entry_line::milliseconds_json;
 use super::output::Output;
 use super::{CliError, Context, Exit, changes, text};
-use crate::archive::Archive;
+use crate::archive::{Archive, ArchiveError};
 use crate::reading::{ReadingError, VersionInfo, Versions};
+use crate::tags::Tags;
 
 /// List the versions there are, newest first
 ///
@@ -36,6 +37,8 @@ pub(super) struct SnapshotsArgs {
 pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Exit, CliError> {
     let archive = open(context)?;
     let lineages = lineages(&archive, args)?;
+    let known = archive.source.lineages().map_err(ArchiveError::from)?;
+    let tags = Tags::read(&archive, &known);
     let mut out = Output::new(false);
     let has_several = lineages.len() > 1;
     for versions in &lineages {
@@ -43,7 +46,7 @@ pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Exit, CliEr
             let lineage = &versions.lineage;
             out.text(format_args!("set {} of {}", lineage.head.body.set, lineage.device_name))?;
         }
-        list(args, versions, &mut out)?;
+        list(args, versions, &tags, &mut out)?;
     }
     out.finish()?;
     Ok(Exit::Complete)
@@ -67,7 +70,12 @@ fn lineages<'a>(archive: &'a Archive, args: &SnapshotsArgs) -> Result<Vec<Versio
     }
 }
 
-fn list(args: &SnapshotsArgs, versions: &Versions<'_>, out: &mut Output) -> Result<(), CliError> {
+fn list(
+    args: &SnapshotsArgs,
+    versions: &Versions<'_>,
+    tags: &Tags,
+    out: &mut Output,
+) -> Result<(), CliError> {
     let wanted = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     // One more, to be compared with; all of them to look for a tag.
     let read = if args.tag.is_some() { usize::MAX } else { wanted.saturating_add(1) };
@@ -78,8 +86,9 @@ fn list(args: &SnapshotsArgs, versions: &Versions<'_>, out: &mut Output) -> Resu
             break;
         }
         let body = versions.body(version);
-        let has = |tag| body.as_ref().is_ok_and(|body| body.tags.contains(tag));
-        if args.tag.as_ref().is_some_and(|tag| !has(tag)) {
+        let own = body.iter().flat_map(|body| &body.tags).map(String::as_str);
+        let tags = tags.of(version.id, own);
+        if args.tag.as_ref().is_some_and(|tag| !tags.contains(tag)) {
             continue;
         }
         shown += 1;
@@ -87,7 +96,7 @@ fn list(args: &SnapshotsArgs, versions: &Versions<'_>, out: &mut Output) -> Resu
         if let Err(error) = &body {
             eprintln!("backstore: version {}: {error}", version.name);
         }
-        let line = Line { versions, version, body: body.ok(), before };
+        let line = Line { versions, version, body: body.ok(), tags, before };
         if args.json { out.json(&line.json())? } else { out.text(line.text())? }
     }
     Ok(())
@@ -98,6 +107,7 @@ struct Line<'a> {
     version: &'a VersionInfo,
     /// Nothing if it cannot be read.
     body: Option<Body>,
+    tags: Vec<String>,
     before: Option<&'a VersionInfo>,
 }
 
@@ -141,7 +151,7 @@ impl Line<'_> {
             self.state(),
             self.versions.device_name(version),
         );
-        body.iter().flat_map(|body| &body.tags).for_each(|tag| line.push_str(&format!("  #{tag}")));
+        self.tags.iter().for_each(|tag| line.push_str(&format!("  #{tag}")));
         line
     }
 
@@ -165,7 +175,7 @@ impl Line<'_> {
             "bytes": version.bytes,
             "grown_by": i64::try_from(self.growth()).unwrap_or(i64::MAX),
             "errors": self.errors(),
-            "tags": body.map(|body| &*body.tags).unwrap_or_default(),
+            "tags": self.tags,
         });
         if let Some(body) = body {
             changes::add_to(&mut document, &body.changes, version.entries);

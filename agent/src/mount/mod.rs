@@ -135,7 +135,7 @@ fn start(
         ..FolderOptions::default()
     };
     let model = Arc::new(Snapshots::new(&archive.reader, shown).map_err(ArchiveError::Threads)?);
-    let mut versions = Versions::new(&archive, home, &summary);
+    let mut versions = Versions::new(&archive, home, &summary, Arc::default());
     model.set_versions(versions.first_page()?);
     let front = Arc::new(Front::open(&model, &**machine, &request.via)?);
     let sets = Sets::new(&archive, home, &model, &front, request.stays_inside);

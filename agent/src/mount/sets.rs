@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use backstore_protocol::ids::LineageId;
+use backstore_protocol::ids::{LineageId, SnapshotId};
+use backstore_protocol::store::LineageInfo;
 use backstore_vfs::model::{BackupSet, LinkRoots, OpenSet, Snapshots, Version};
 
 use super::front::Front;
@@ -16,6 +17,7 @@ use super::past::{self, Offer};
 use super::versions::Versions;
 use crate::archive::{Archive, ArchiveError, LineageSummary};
 use crate::home::Home;
+use crate::tags::{Tags, is_tag_lineage};
 
 /// The sets of an archive.
 pub(super) struct Sets {
@@ -27,6 +29,14 @@ pub(super) struct Sets {
     stays_inside: bool,
     known: Mutex<HashMap<LineageId, LineageSummary>>,
     followed: Mutex<HashMap<LineageId, Arc<Followed>>>,
+    tags: Mutex<KnownTags>,
+}
+
+/// What was said of tags, and the heads of the lineages that say it.
+#[derive(Default)]
+struct KnownTags {
+    heads: Vec<SnapshotId>,
+    tags: Arc<Tags>,
 }
 
 /// A set whose versions are shown.
@@ -58,6 +68,7 @@ impl Sets {
             stays_inside,
             known: Mutex::default(),
             followed: Mutex::default(),
+            tags: Mutex::default(),
         })
     }
 
@@ -94,7 +105,8 @@ impl Sets {
         let Some(summary) = summary.filter(|_| !lock(&self.followed).contains_key(&lineage)) else {
             return Ok(());
         };
-        let mut versions = Versions::new(&self.archive, &self.home, &summary);
+        let mut versions =
+            Versions::new(&self.archive, &self.home, &summary, Arc::clone(&lock(&self.tags).tags));
         self.front.set_versions_of(lineage, versions.first_page()?);
         self.follow(lineage, versions).map_err(ArchiveError::Threads)
     }
@@ -113,7 +125,8 @@ impl Sets {
 
     /// Shows what comes and goes, until the process ends.
     pub(super) fn watch(self: &Arc<Self>) {
-        let mut seen = 0;
+        // No count is this one, so the first answer comes at once: tags were not read yet.
+        let mut seen = u64::MAX;
         loop {
             let count = self.archive.source.watch(seen, WATCH_PATIENCE).map_err(ArchiveError::from);
             match count
@@ -128,8 +141,21 @@ impl Sets {
         }
     }
 
+    /// What was said of tags; read only when a device has said more.
+    fn read_tags(&self, lineages: &[LineageInfo]) -> Arc<Tags> {
+        let saying = lineages.iter().filter(|info| is_tag_lineage(&self.archive, info));
+        let heads: Vec<_> = saying.map(|info| info.head).collect();
+        let mut known = lock(&self.tags);
+        if known.heads != heads {
+            *known = KnownTags { heads, tags: Arc::new(Tags::read(&self.archive, lineages)) };
+        }
+        Arc::clone(&known.tags)
+    }
+
     fn refresh(self: &Arc<Self>) -> Result<(), ArchiveError> {
-        let infos = self.archive.source.lineages()?;
+        let all = self.archive.source.lineages()?;
+        let tags = self.read_tags(&all);
+        let infos: Vec<_> = all.into_iter().filter(|info| !is_tag_lineage(&self.archive, info)).collect();
         let is_new = |lineage: &LineageId| !lock(&self.known).contains_key(lineage);
         if infos.iter().any(|info| is_new(&info.lineage)) {
             self.archive.renew_log(&self.home)?;
@@ -139,7 +165,7 @@ impl Sets {
         let followed: Vec<_> = lock(&self.followed).iter().map(|(id, set)| (*id, Arc::clone(set))).collect();
         for (lineage, followed) in followed {
             let held = infos.iter().find(|info| info.lineage == lineage).map_or(0, |info| info.snapshots);
-            lock(&followed.versions).refresh(held, &self.shower(lineage, &followed))?;
+            lock(&followed.versions).refresh(held, &tags, &self.shower(lineage, &followed))?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use backstore_vfs::objects::{ReadError, Recovery, Want};
 
 use crate::archive::{Archive, ArchiveError, LineageSummary};
 use crate::home::Home;
+use crate::tags::Tags;
 
 /// Shows versions; whether those are all there are.
 pub(super) type Show<'a> = dyn Fn(Vec<Version>, bool) + 'a;
@@ -26,8 +27,10 @@ pub(super) struct Versions {
     held: u64,
     /// What is known of the first page, until it is shown.
     newest: Vec<StoredSnapshot>,
-    /// Newest first.
+    /// Newest first, with the tags that they were made with.
     shown: Vec<Version>,
+    /// What was said of their tags later.
+    tags: Arc<Tags>,
     /// Where the older ones begin that are not known yet.
     older: Option<u64>,
     /// Snapshots that cannot be shown.
@@ -49,7 +52,12 @@ pub(super) const PAGE: usize = 128;
 const VERSIONS_MAX: usize = 200_000;
 
 impl Versions {
-    pub(super) fn new(archive: &Arc<Archive>, home: &Home, summary: &LineageSummary) -> Self {
+    pub(super) fn new(
+        archive: &Arc<Archive>,
+        home: &Home,
+        summary: &LineageSummary,
+        tags: Arc<Tags>,
+    ) -> Self {
         Self {
             archive: Arc::clone(archive),
             home: home.clone(),
@@ -58,6 +66,7 @@ impl Versions {
             held: summary.info.snapshots,
             newest: summary.newest.clone(),
             shown: Vec::new(),
+            tags,
             older: None,
             refused: 0,
         }
@@ -72,7 +81,7 @@ impl Versions {
             self.page(u64::MAX, &HashMap::new())?
         };
         (self.shown, self.older) = (page.versions, page.next);
-        Ok(self.shown.clone())
+        Ok(self.tagged())
     }
 
     /// Reads older versions until all are known, and shows them each time there are twice as many: naming them all takes time too.
@@ -84,20 +93,37 @@ impl Versions {
             self.older = page.next.filter(|_| self.shown.len() < VERSIONS_MAX);
             if self.shown.len() >= enough && self.older.is_some() {
                 enough = 2 * self.shown.len();
-                show(self.shown.clone(), false);
+                show(self.tagged(), false);
             }
         }
-        show(self.shown.clone(), true);
+        show(self.tagged(), true);
         Ok(())
     }
 
+    /// The versions with all their tags.
+    fn tagged(&self) -> Vec<Version> {
+        let mut versions = self.shown.clone();
+        for version in &mut versions {
+            let tags = self.tags.of(version.id, version.tags.iter().map(|tag| &**tag));
+            version.tags = tags.into_iter().map(String::into_boxed_str).collect();
+        }
+        versions
+    }
+
     /// Shows what is new and no more what is gone; `held` is how many the destination has. Versions that are not known yet come first.
-    pub(super) fn refresh(&mut self, held: u64, show: &Show<'_>) -> Result<(), ArchiveError> {
+    pub(super) fn refresh(
+        &mut self,
+        held: u64,
+        tags: &Arc<Tags>,
+        show: &Show<'_>,
+    ) -> Result<(), ArchiveError> {
+        let has_tags = !Arc::ptr_eq(&self.tags, tags);
+        self.tags = Arc::clone(tags);
         if self.older.is_some() {
             self.read_older(show)?;
         }
-        if self.read_newer(held)? {
-            show(self.shown.clone(), true);
+        if self.read_newer(held)? || has_tags {
+            show(self.tagged(), true);
         }
         Ok(())
     }

@@ -79,6 +79,7 @@ fn keyrings_and_what_is_derived_from_them() {
             ("chunk", ids.chunk),
             ("boundary", ids.boundary),
             ("map", ids.map),
+            ("tags", ids.tags),
         ];
         assert_eq!(vector["ids"].as_object().unwrap().len(), ours.len());
         for (name, key) in ours {

@@ -15,6 +15,7 @@ mod samba;
 mod slow_link;
 mod sources;
 mod surroundings;
+mod tags;
 mod webdav;
 mod wire;
 

@@ -124,6 +124,6 @@ Names that are not listed work as well, for the newest version at or before that
 In every folder of a version, .versions and .deleted (not listed either) lead to the history of that
 folder and to what was deleted from it.
 
-More is in .backstore: tags/ with the versions of `backup --tag`; for programs ids/, gmt/, status.json,
-versions.json.
+More is in .backstore: tags/ with the versions that `backup --tag` or `backstore tag` gave a word; for
+programs ids/, gmt/, status.json, versions.json.
 ";

@@ -1,0 +1,118 @@
+//! Words that versions are given after they were made, by several computers.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use backstore_tests::computer::Computer;
+use backstore_tests::server::Server;
+use backstore_tests::{World, tree, versions};
+
+use crate::PROGRAMS;
+use crate::mount::{has_fuse, until};
+
+/// The words of each version of a set, newest first.
+fn tags(computer: &Computer, set: &str) -> Vec<Vec<String>> {
+    let listed = computer.run(["snapshots", "--json", set]).ends(0);
+    let words = |line: &str| {
+        let version: serde_json::Value = serde_json::from_str(line).unwrap();
+        let tags = version["tags"].as_array().unwrap().iter();
+        tags.map(|tag| tag.as_str().unwrap().to_owned()).collect()
+    };
+    listed.out.lines().map(words).collect()
+}
+
+/// A computer with two versions, the first of them made with the word `first`.
+fn two_versions(computer: &Computer, data: &Path) {
+    tree::write(&data.join("a"), b"one");
+    computer.add_set("docs", data);
+    computer.run(["backup", "--tag", "first"]).ends(0);
+    tree::write(&data.join("a"), b"other");
+    computer.backup();
+}
+
+#[test]
+fn several_computers_give_and_take_the_tags_of_one_set() {
+    let world = World::new(PROGRAMS);
+    let mut server = Server::start(&world, "server");
+    let invite = server.invite("anna");
+    let one = Computer::new(&world, "one");
+    one.run(["login", &invite, "--device", "one"]).ends(0);
+    two_versions(&one, &world.path("data"));
+    let other = Computer::new(&world, "other");
+    other.run(["login", &server.invite("anna"), "--device", "other"]).ends(0);
+    one.run(["tag", "release 1"]).says(0, &["docs", "has the tag release 1"]);
+    other.run(["tag", "sent", "--at", "latest"]).ends(0);
+    other.run(["tag", "first", "--at", "latest"]).ends(0);
+    assert_eq!(tags(&one, "docs"), [vec!["first", "release 1", "sent"], vec!["first"]]);
+    one.run(["tag", "sent"]).says(0, &["already"]);
+    // Each takes away what the other gave, and what a backup was made with; and may give it again.
+    other.run(["tag", "--remove", "release 1"]).says(0, &["no longer has"]);
+    one.run(["tag", "--remove", "sent"]).ends(0);
+    let oldest = one.run(["snapshots", "--json"]).ends(0).out;
+    let oldest: serde_json::Value = serde_json::from_str(oldest.lines().last().unwrap()).unwrap();
+    let oldest = oldest["version"].as_str().unwrap();
+    other.run(["tag", "--remove", "first", "--at", oldest]).ends(0);
+    assert_eq!(tags(&other, "docs"), [vec!["first"], vec![]]);
+    other.run(["tag", "--remove", "first", "--at", oldest]).says(1, &[oldest, "no tag \"first\""]);
+    one.run(["tag", "first", "--at", oldest]).ends(0);
+    server.stop();
+    server.restart();
+    assert_eq!(tags(&other, "docs"), [vec!["first"], vec!["first"]]);
+    let found = one.run(["snapshots", "--json", "--tag", "first"]).ends(0);
+    assert_eq!(found.out.lines().count(), 2);
+    // What is said of tags is no backup set, and none is needed to say it.
+    assert_eq!(one.run(["snapshots", "--json"]).ends(0).out.lines().count(), 2);
+    one.run(["snapshots", "tags"]).ends(10);
+    one.run(["verify", "--full"]).ends(0);
+    one.run(["status", "--max-age", "1d"]).ends(0);
+    one.run(["ls"]).ends(0);
+}
+
+#[test]
+fn a_mount_follows_what_is_said_of_tags() {
+    if !has_fuse("a_mount_follows_what_is_said_of_tags") {
+        return;
+    }
+    let world = World::new(PROGRAMS);
+    let computer = Computer::new(&world, "home");
+    computer.enrol_with_folder(&world.path("vault"));
+    two_versions(&computer, &world.path("data"));
+    computer.run(["tag", "before"]).ends(0);
+    let point = world.path("mounted");
+    computer.run([OsStr::new("mount"), point.as_os_str()]).ends(0);
+    let shown = |tag: &str| {
+        let listed = fs::read_dir(point.join(".backstore/tags").join(tag)).into_iter().flatten();
+        listed.map(|link| link.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    let mut names: Vec<_> = versions(&point)
+        .iter()
+        .map(|version| version.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    until("the tag from before", || shown("before") == names[1..]);
+    assert_eq!(shown("first"), names[..1]);
+    computer.run(["tag", "later", "--at", &names[0]]).ends(0);
+    until("the new tag", || shown("later") == names[..1]);
+    computer.run(["tag", "--remove", "first", "--at", &names[0]]).ends(0);
+    until("the end of a tag", || shown("first").is_empty());
+    assert!(!point.join("sets/tags").exists());
+    computer.run([Path::new("umount"), &point]).ends(0);
+}
+
+#[test]
+fn what_is_no_tag_or_no_version_is_refused() {
+    let world = World::new(PROGRAMS);
+    let computer = Computer::new(&world, "home");
+    computer.run(["tag", "x"]).says(10, &["belongs to no account"]);
+    computer.enrol_with_folder(&world.path("vault"));
+    computer.run(["tag", "x"]).says(10, &["nothing has been backed up"]);
+    two_versions(&computer, &world.path("data"));
+    for wrong in ["", ".", "a/b", "a\nb", &"x".repeat(256)] {
+        computer.run(["tag", wrong]).says(2, &["is not a tag"]);
+    }
+    computer.run(["tag", "x", "--at", "1999-01-01"]).says(10, &["1999-01-01"]);
+    computer.run(["tag", "x", "--set", "other"]).says(10, &["other"]);
+    computer.run(["tag"]).ends(2);
+    assert_eq!(tags(&computer, "docs"), [vec![], vec!["first"]]);
+}
