@@ -3,6 +3,7 @@
 mod content;
 mod economy;
 mod failing;
+mod hostile;
 mod metadata;
 mod point;
 
