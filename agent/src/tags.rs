@@ -11,10 +11,10 @@ use backstore_protocol::chunker::ChunkerConfig;
 use backstore_protocol::entry::{Content, Entry, Kind, Time};
 use backstore_protocol::ids::{DeviceId, SnapshotId};
 use backstore_protocol::path::ArchivePath;
-use backstore_protocol::snapshot::{Body, Changes, Header, Totals};
+use backstore_protocol::snapshot::{Body, Changes, Header, HeaderError, Totals};
 use backstore_protocol::store::{LineageInfo, Recovery, Session, SessionRequest, StoreError};
 use backstore_protocol::tree::{Root, TreeBuilder};
-use backstore_vfs::objects::ReadError;
+use backstore_vfs::objects::{self, ReadError};
 use backstore_vfs::view::View;
 
 use crate::archive::{Archive, ArchiveError};
@@ -84,18 +84,23 @@ pub fn is_tag_lineage(archive: &Archive, info: &LineageInfo) -> bool {
 }
 
 impl Tags {
-    /// Reads what the devices have said whose tag lineages are among `lineages`. What cannot be read is as if it had not been said.
-    pub fn read(archive: &Archive, lineages: &[LineageInfo]) -> Self {
+    /// Reads what the devices have said whose tag lineages are among `lineages`. What is damaged or forged is as if it had not been said.
+    ///
+    /// # Errors
+    ///
+    /// What the destination says, if it cannot be asked.
+    pub fn read(archive: &Archive, lineages: &[LineageInfo]) -> Result<Self, ArchiveError> {
         let mut tags = Self::default();
         for info in lineages.iter().filter(|info| is_tag_lineage(archive, info)) {
             match Own::read(archive, info.device) {
                 Ok(own) => own.said.into_iter().for_each(|(key, said)| tags.add(key, said)),
+                Err(error) if !concerns_only_it(&error) => return Err(error),
                 Err(error) => {
                     tracing::warn!(device = %info.device, %error, "tags that a device gave later are not shown");
                 }
             }
         }
-        tags
+        Ok(tags)
     }
 
     fn add(&mut self, (snapshot, tag): (SnapshotId, String), said: Said) {
@@ -122,6 +127,15 @@ impl Tags {
     }
 }
 
+/// Whether nothing else suffers from what is wrong with a tag lineage.
+fn concerns_only_it(error: &ArchiveError) -> bool {
+    match error {
+        ArchiveError::Header(_) | ArchiveError::UnknownDevice(_) => true,
+        ArchiveError::Read(error) => error.recovery() == objects::Recovery::SkipIt,
+        _ => false,
+    }
+}
+
 /// How often it is tried again because another process of this computer was faster.
 const CONFLICTS_MAX: usize = 5;
 
@@ -142,7 +156,7 @@ pub fn say(
     loop {
         let lineages = archive.source.lineages().map_err(ArchiveError::from)?;
         // Clocks differ, and this has to hold from now on.
-        let last = Tags::read(archive, &lineages).last(&key).map(just_after);
+        let last = Tags::read(archive, &lineages)?.last(&key).map(just_after);
         let at = last.map_or(machine.now(), |last| last.max(machine.now()));
         let mut own = Own::read(archive, archive.device)?;
         own.said.insert(key.clone(), Said { at, is_given });
@@ -178,7 +192,7 @@ impl Own {
         let Some(stored) = newest.first() else { return Ok(Self::default()) };
         let header = archive.verify(stored)?;
         if (header.lineage, header.device) != (lineage, device) {
-            return Err(StoreError::Protocol { detail: "a snapshot of another lineage".to_owned() }.into());
+            return Err(HeaderError::Signature(device).into());
         }
         let view = View::new(std::sync::Arc::clone(&archive.reader), header.root);
         let mut said = BTreeMap::new();

@@ -38,7 +38,7 @@ pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Exit, CliEr
     let archive = open(context)?;
     let lineages = lineages(&archive, args)?;
     let known = archive.source.lineages().map_err(ArchiveError::from)?;
-    let tags = Tags::read(&archive, &known);
+    let tags = Tags::read(&archive, &known)?;
     let mut out = Output::new(false);
     let has_several = lineages.len() > 1;
     for versions in &lineages {

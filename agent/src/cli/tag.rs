@@ -38,7 +38,7 @@ fn tag(args: &TagArgs, context: &Context, archive: &Archive) -> Result<String, C
     let version = versions.at(args.at.at.as_deref(), context.machine.now_ms())?;
     let lineages = archive.source.lineages().map_err(ArchiveError::from)?;
     let body = versions.body(&version)?;
-    let said = Tags::read(archive, &lineages);
+    let said = Tags::read(archive, &lineages)?;
     let has_it = said.of(version.id, body.tags.iter().map(String::as_str)).contains(&args.tag);
     let place = format!("{}: version {}", versions.lineage.head.body.set, version.name);
     match (args.remove, has_it) {

@@ -142,19 +142,23 @@ impl Sets {
     }
 
     /// What was said of tags; read only when a device has said more.
-    fn read_tags(&self, lineages: &[LineageInfo]) -> Arc<Tags> {
-        let saying = lineages.iter().filter(|info| is_tag_lineage(&self.archive, info));
-        let heads: Vec<_> = saying.map(|info| info.head).collect();
+    fn read_tags(&self, lineages: &[LineageInfo]) -> Result<Arc<Tags>, ArchiveError> {
+        let saying = || lineages.iter().filter(|info| is_tag_lineage(&self.archive, info));
+        let heads: Vec<_> = saying().map(|info| info.head).collect();
         let mut known = lock(&self.tags);
         if known.heads != heads {
-            *known = KnownTags { heads, tags: Arc::new(Tags::read(&self.archive, lineages)) };
+            let log = self.archive.log();
+            if saying().any(|info| log.device(info.device).is_none()) {
+                self.archive.renew_log(&self.home)?;
+            }
+            *known = KnownTags { heads, tags: Arc::new(Tags::read(&self.archive, lineages)?) };
         }
-        Arc::clone(&known.tags)
+        Ok(Arc::clone(&known.tags))
     }
 
     fn refresh(self: &Arc<Self>) -> Result<(), ArchiveError> {
         let all = self.archive.source.lineages()?;
-        let tags = self.read_tags(&all);
+        let tags = self.read_tags(&all)?;
         let infos: Vec<_> = all.into_iter().filter(|info| !is_tag_lineage(&self.archive, info)).collect();
         let is_new = |lineage: &LineageId| !lock(&self.known).contains_key(lineage);
         if infos.iter().any(|info| is_new(&info.lineage)) {

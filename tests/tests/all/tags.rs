@@ -96,6 +96,12 @@ fn a_mount_follows_what_is_said_of_tags() {
     until("the new tag", || shown("later") == names[..1]);
     computer.run(["tag", "--remove", "first", "--at", &names[0]]).ends(0);
     until("the end of a tag", || shown("first").is_empty());
+    // Of a computer that came later as well.
+    let other = Computer::new(&world, "other");
+    let vault = world.path("vault");
+    other.run([OsStr::new("login"), vault.as_os_str(), "--device".as_ref(), "workshop".as_ref()]).ends(0);
+    other.run(["tag", "from there"]).ends(0);
+    until("the tag of another computer", || shown("from there") == names[1..]);
     assert!(!point.join("sets/tags").exists());
     computer.run([Path::new("umount"), &point]).ends(0);
 }
