@@ -9,7 +9,6 @@ use backstore_vfs::objects::Want;
 use backstore_vfs::view::View;
 
 use super::{Archive, ArchiveError};
-use crate::tags::is_tag_lineage;
 
 /// A snapshot whose signature was checked, with its body.
 #[derive(Debug, Clone)]
@@ -65,6 +64,11 @@ impl Archive {
         Ok(lineages)
     }
 
+    /// Whether a lineage holds what its device said of versions, and is no backup set.
+    pub fn is_tag_lineage(&self, info: &LineageInfo) -> bool {
+        info.lineage == self.keys.ids.tag_lineage(info.device)
+    }
+
     /// What the account calls a device; its id if it does not know it.
     pub fn device_name(&self, device: DeviceId) -> String {
         let log = self.log();
@@ -74,7 +78,7 @@ impl Archive {
     /// The newest snapshots of each lineage; their bodies are on their way.
     fn newest_of_each(&self) -> Result<Vec<(LineageInfo, Vec<StoredSnapshot>)>, ArchiveError> {
         let (mut all, mut infos) = (Vec::new(), self.source.lineages()?);
-        infos.retain(|info| !is_tag_lineage(self, info));
+        infos.retain(|info| !self.is_tag_lineage(info));
         // Of several, one will be chosen by what their heads say.
         let count = if infos.len() == 1 { self.snapshots_at_once } else { 1 };
         for info in infos {

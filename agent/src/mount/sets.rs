@@ -17,7 +17,7 @@ use super::past::{self, Offer};
 use super::versions::Versions;
 use crate::archive::{Archive, ArchiveError, LineageSummary};
 use crate::home::Home;
-use crate::tags::{Tags, is_tag_lineage};
+use crate::tags::Tags;
 
 /// The sets of an archive.
 pub(super) struct Sets {
@@ -143,7 +143,7 @@ impl Sets {
 
     /// What was said of tags; read only when a device has said more.
     fn read_tags(&self, lineages: &[LineageInfo]) -> Result<Arc<Tags>, ArchiveError> {
-        let saying = || lineages.iter().filter(|info| is_tag_lineage(&self.archive, info));
+        let saying = || lineages.iter().filter(|info| self.archive.is_tag_lineage(info));
         let heads: Vec<_> = saying().map(|info| info.head).collect();
         let mut known = lock(&self.tags);
         if known.heads != heads {
@@ -159,7 +159,7 @@ impl Sets {
     fn refresh(self: &Arc<Self>) -> Result<(), ArchiveError> {
         let all = self.archive.source.lineages()?;
         let tags = self.read_tags(&all)?;
-        let infos: Vec<_> = all.into_iter().filter(|info| !is_tag_lineage(&self.archive, info)).collect();
+        let infos: Vec<_> = all.into_iter().filter(|info| !self.archive.is_tag_lineage(info)).collect();
         let is_new = |lineage: &LineageId| !lock(&self.known).contains_key(lineage);
         if infos.iter().any(|info| is_new(&info.lineage)) {
             self.archive.renew_log(&self.home)?;

@@ -1,5 +1,8 @@
+use backstore_protocol::entry::{Content, Entry, Kind};
+use backstore_protocol::path::ArchivePath;
 use proptest::prelude::*;
 
+use super::own::{decode, encode};
 use super::*;
 
 fn id(number: u8) -> SnapshotId {

@@ -8,11 +8,12 @@ use std::sync::Mutex;
 
 use bytes::{Bytes, BytesMut};
 
-use super::push::PAGE;
 use crate::cache::Cache;
 use crate::model::{Ino, Spare};
 use crate::sync::lock;
 
+/// Bytes of a page of the page cache.
+pub(super) const PAGE: u64 = 4096;
 /// Pages that wait for the rest of them; 4 MiB at most.
 const PAGES_MAX: usize = 1024;
 

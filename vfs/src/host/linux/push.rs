@@ -9,14 +9,13 @@ use std::{io, thread};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use fuser::{INodeNo, Notifier};
 
-use super::edges::Edges;
+use super::edges::{Edges, PAGE};
 use crate::model::{Ino, Spare};
 use crate::requests::RequestCounts;
 use crate::sync::lock;
 
 /// Reads whose spare bytes may wait to be pushed; more are dropped.
 const WAITING_MAX: usize = 16;
-pub(super) const PAGE: u64 = 4096;
 
 /// Where bytes to be pushed are left.
 pub(super) struct Pusher {
