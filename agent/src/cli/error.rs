@@ -67,7 +67,7 @@ pub enum CliError {
     Restore(#[from] RestoreError),
     /// Tagging.
     #[error(transparent)]
-    Tag(#[from] TagError),
+    Tag(TagError),
     /// A vault.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -95,6 +95,16 @@ pub enum CliError {
     },
 }
 
+impl From<TagError> for CliError {
+    fn from(error: TagError) -> Self {
+        match error {
+            // It has hints of its own.
+            TagError::Archive(error) => Self::Archive(error),
+            error => Self::Tag(error),
+        }
+    }
+}
+
 impl CliError {
     /// Says what went wrong and what to do, and gives the exit code.
     pub fn report(&self) -> Exit {
@@ -118,8 +128,7 @@ impl CliError {
             Self::Backup(error) => exit_of_backup(error),
             Self::Mount(error) => exit_of_mount(error),
             Self::Restore(error) => exit_of_restore(error),
-            Self::Tag(TagError::Archive(error)) => exit_of_archive(error),
-            Self::Tag(TagError::Upload(_) | TagError::NotTagged { .. } | TagError::TooMany) => Exit::Failed,
+            Self::Tag(error) => exit_of_tag(error),
             Self::Vault(error) => exit_of_vault(error),
             Self::Reading(error) => exit_of_reading(error),
             Self::OutputClosed => Exit::Complete,
@@ -175,8 +184,8 @@ impl CliError {
             | Self::Backup(BackupError::Store(StoreError::Refused { reason: Refusal::Revoked, .. })) => {
                 Some("ask whoever runs the server")
             }
-            Self::Tag(TagError::NotTagged { .. }) => {
-                Some("`backstore snapshots` shows the tags of each version")
+            Self::Tag(TagError::NotTagged { .. } | TagError::NoneTagged { .. }) => {
+                Some("`backstore tag --list` shows the tags and the versions that have them")
             }
             Self::Usage(_)
             | Self::Config(_)
@@ -324,6 +333,17 @@ fn exit_of_restore(error: &RestoreError) -> Exit {
     }
 }
 
+fn exit_of_tag(error: &TagError) -> Exit {
+    match error {
+        TagError::Archive(error) => exit_of_archive(error),
+        TagError::NotATag(_) => Exit::Usage,
+        TagError::Upload(_)
+        | TagError::NotTagged { .. }
+        | TagError::NoneTagged { .. }
+        | TagError::TooMany => Exit::Failed,
+    }
+}
+
 fn exit_of_vault(error: &VaultError) -> Exit {
     match error {
         VaultError::Locked { .. } | VaultError::TooManyReaders => Exit::Locked,
@@ -397,7 +417,7 @@ fn exit_of_store(error: &StoreError) -> Exit {
 }
 
 /// An error and its causes, none said twice.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::choice::open;
 use super::entry_line::milliseconds_json;
 use super::output::Output;
+use super::tag::read_tags;
 use super::{CliError, Context, Exit, changes, text};
-use crate::archive::{Archive, ArchiveError};
+use crate::archive::Archive;
 use crate::reading::{ReadingError, VersionInfo, Versions};
 use crate::tags::Tags;
 
@@ -37,8 +38,7 @@ pub(super) struct SnapshotsArgs {
 pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Exit, CliError> {
     let archive = open(context)?;
     let lineages = lineages(&archive, args)?;
-    let known = archive.source.lineages().map_err(ArchiveError::from)?;
-    let tags = Tags::read(&archive, &known)?;
+    let tags = read_tags(&archive)?;
     let mut out = Output::new(false);
     let has_several = lineages.len() > 1;
     for versions in &lineages {

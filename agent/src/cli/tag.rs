@@ -1,6 +1,7 @@
 //! `backstore tag`.
 
 use super::choice::{AtChoice, SetChoice};
+use super::error::chain;
 use super::output::say;
 use super::{CliError, Context, Exit};
 use crate::archive::{Archive, ArchiveError, ArchiveOptions};
@@ -36,9 +37,8 @@ pub(super) fn run(args: &TagArgs, context: &Context) -> Result<Exit, CliError> {
 fn tag(args: &TagArgs, context: &Context, archive: &Archive) -> Result<String, CliError> {
     let versions = args.set.versions(archive, None)?;
     let version = versions.at(args.at.at.as_deref(), context.machine.now_ms())?;
-    let lineages = archive.source.lineages().map_err(ArchiveError::from)?;
     let body = versions.body(&version)?;
-    let said = Tags::read(archive, &lineages)?;
+    let said = read_tags(archive)?;
     let has_it = said.of(version.id, body.tags.iter().map(String::as_str)).contains(&args.tag);
     let place = format!("{}: version {}", versions.lineage.head.body.set, version.name);
     match (args.remove, has_it) {
@@ -48,7 +48,15 @@ fn tag(args: &TagArgs, context: &Context, archive: &Archive) -> Result<String, C
         }
         (false, false) | (true, true) => {}
     }
-    tags::say(archive, &*context.machine, version.id, &args.tag, !args.remove)?;
+    tags::say(archive, &*context.machine, &[version.id], &args.tag, !args.remove)?;
     let done = if args.remove { "no longer has" } else { "has" };
     Ok(format!("{place} {done} the tag {}", args.tag))
+}
+
+/// What was said of tags. What cannot be read of it is named.
+pub(super) fn read_tags(archive: &Archive) -> Result<Tags, CliError> {
+    let lineages = archive.source.lineages().map_err(ArchiveError::from)?;
+    let (tags, unread) = Tags::read(archive, &lineages)?;
+    unread.iter().for_each(|unread| eprintln!("backstore: {}", chain(unread)));
+    Ok(tags)
 }

@@ -17,7 +17,7 @@ use super::past::{self, Offer};
 use super::versions::Versions;
 use crate::archive::{Archive, ArchiveError, LineageSummary};
 use crate::home::Home;
-use crate::tags::Tags;
+use crate::tags::{Tags, Unread};
 
 /// The sets of an archive.
 pub(super) struct Sets {
@@ -90,7 +90,11 @@ impl Sets {
         lock(&self.followed).insert(lineage, Arc::clone(&followed));
         let all = Arc::clone(self);
         thread::Builder::new().name("older".into()).spawn(move || {
-            let older = lock(&followed.versions).read_older(&all.shower(lineage, &followed));
+            let (mut versions, show) = (lock(&followed.versions), all.shower(lineage, &followed));
+            // What was said while the first of them were read.
+            versions.show_tags(&all.tags(), &show);
+            let older = versions.read_older(&show);
+            drop(versions);
             if let Err(error) = older {
                 // Whenever there is something new, that is tried again.
                 tracing::warn!(%error, "older versions are not shown yet");
@@ -105,8 +109,7 @@ impl Sets {
         let Some(summary) = summary.filter(|_| !lock(&self.followed).contains_key(&lineage)) else {
             return Ok(());
         };
-        let mut versions =
-            Versions::new(&self.archive, &self.home, &summary, Arc::clone(&lock(&self.tags).tags));
+        let mut versions = Versions::new(&self.archive, &self.home, &summary, self.tags());
         self.front.set_versions_of(lineage, versions.first_page()?);
         self.follow(lineage, versions).map_err(ArchiveError::Threads)
     }
@@ -141,37 +144,54 @@ impl Sets {
         }
     }
 
-    /// What was said of tags; read only when a device has said more.
-    fn read_tags(&self, lineages: &[LineageInfo]) -> Result<Arc<Tags>, ArchiveError> {
-        let saying = || lineages.iter().filter(|info| self.archive.is_tag_lineage(info));
-        let heads: Vec<_> = saying().map(|info| info.head).collect();
-        let mut known = lock(&self.tags);
-        if known.heads != heads {
-            let log = self.archive.log();
-            if saying().any(|info| log.device(info.device).is_none()) {
-                self.archive.renew_log(&self.home)?;
-            }
-            *known = KnownTags { heads, tags: Arc::new(Tags::read(&self.archive, lineages)?) };
-        }
-        Ok(Arc::clone(&known.tags))
+    /// What is known of tags.
+    fn tags(&self) -> Arc<Tags> {
+        Arc::clone(&lock(&self.tags).tags)
     }
 
+    /// Reads what was said of tags, if a device has said more. Nobody who looks into a set waits for it.
+    fn read_tags(&self, lineages: &[LineageInfo]) -> Result<(), ArchiveError> {
+        let heads: Vec<_> = lineages.iter().map(|info| info.head).collect();
+        if lock(&self.tags).heads == heads {
+            return Ok(());
+        }
+        let log = self.archive.log();
+        if lineages.iter().any(|info| log.device(info.device).is_none()) {
+            self.archive.renew_log(&self.home)?;
+        }
+        let (tags, unread) = Tags::read(&self.archive, lineages)?;
+        for Unread { device, has_older, source } in unread {
+            tracing::warn!(device, has_older, error = %source, "what a device said of tags is not all shown");
+        }
+        *lock(&self.tags) = KnownTags { heads, tags: Arc::new(tags) };
+        Ok(())
+    }
+
+    /// Versions first: they do not wait for tags, whatever becomes of these.
     fn refresh(self: &Arc<Self>) -> Result<(), ArchiveError> {
         let all = self.archive.source.lineages()?;
-        let tags = self.read_tags(&all)?;
-        let infos: Vec<_> = all.into_iter().filter(|info| !self.archive.is_tag_lineage(info)).collect();
+        let (saying, infos): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|info| self.archive.is_tag_lineage(info));
         let is_new = |lineage: &LineageId| !lock(&self.known).contains_key(lineage);
         if infos.iter().any(|info| is_new(&info.lineage)) {
             self.archive.renew_log(&self.home)?;
             let summaries = self.archive.lineages()?;
             self.show(summaries.into_iter().filter(|summary| is_new(&summary.info.lineage)).collect());
         }
-        let followed: Vec<_> = lock(&self.followed).iter().map(|(id, set)| (*id, Arc::clone(set))).collect();
-        for (lineage, followed) in followed {
+        for (lineage, followed) in self.all_followed() {
             let held = infos.iter().find(|info| info.lineage == lineage).map_or(0, |info| info.snapshots);
-            lock(&followed.versions).refresh(held, &tags, &self.shower(lineage, &followed))?;
+            lock(&followed.versions).refresh(held, &self.shower(lineage, &followed))?;
+        }
+        self.read_tags(&saying)?;
+        let tags = self.tags();
+        for (lineage, followed) in self.all_followed() {
+            lock(&followed.versions).show_tags(&tags, &self.shower(lineage, &followed));
         }
         Ok(())
+    }
+
+    fn all_followed(&self) -> Vec<(LineageId, Arc<Followed>)> {
+        lock(&self.followed).iter().map(|(lineage, set)| (*lineage, Arc::clone(set))).collect()
     }
 }
 

@@ -111,21 +111,22 @@ impl Versions {
     }
 
     /// Shows what is new and no more what is gone; `held` is how many the destination has. Versions that are not known yet come first.
-    pub(super) fn refresh(
-        &mut self,
-        held: u64,
-        tags: &Arc<Tags>,
-        show: &Show<'_>,
-    ) -> Result<(), ArchiveError> {
-        let has_tags = !Arc::ptr_eq(&self.tags, tags);
-        self.tags = Arc::clone(tags);
+    pub(super) fn refresh(&mut self, held: u64, show: &Show<'_>) -> Result<(), ArchiveError> {
         if self.older.is_some() {
             self.read_older(show)?;
         }
-        if self.read_newer(held)? || has_tags {
+        if self.read_newer(held)? {
             show(self.tagged(), true);
         }
         Ok(())
+    }
+
+    /// Shows what was said of tags, unless it is shown already.
+    pub(super) fn show_tags(&mut self, tags: &Arc<Tags>, show: &Show<'_>) {
+        if !Arc::ptr_eq(&self.tags, tags) {
+            self.tags = Arc::clone(tags);
+            show(self.tagged(), self.older.is_none());
+        }
     }
 
     /// Reads what is new; whether anything has changed. If versions have gone too, all are listed again.

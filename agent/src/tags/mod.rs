@@ -14,11 +14,10 @@ use backstore_platform::machine::Machine;
 use backstore_protocol::entry::Time;
 use backstore_protocol::ids::SnapshotId;
 use backstore_protocol::store::{LineageInfo, Recovery};
-use backstore_vfs::objects::{self, ReadError};
 
 use crate::archive::{Archive, ArchiveError};
 use crate::backup::UploadError;
-use own::Own;
+use own::{Own, is_damage};
 
 /// Longest tag.
 pub const TAG_BYTES_MAX: usize = 255;
@@ -39,6 +38,22 @@ struct Said {
     is_given: bool,
 }
 
+/// What a device said of tags that is not known.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "what {device} said of tags{} cannot be read, and {}",
+    if *has_older { " last" } else { "" },
+    if *has_older { "what it had said before is shown" } else { "is not shown" }
+)]
+pub struct Unread {
+    /// Who said it.
+    pub device: String,
+    /// What the device had said before is known.
+    pub has_older: bool,
+    /// Why.
+    pub source: ArchiveError,
+}
+
 /// Why a version was not tagged.
 #[derive(Debug, thiserror::Error)]
 pub enum TagError {
@@ -56,8 +71,21 @@ pub enum TagError {
         /// What it has not got.
         tag: String,
     },
+    /// No version of a set has it.
+    #[error("no version of set {set} has the tag {tag:?}")]
+    NoneTagged {
+        /// The set.
+        set: String,
+        /// What they have not got.
+        tag: String,
+    },
+    /// It cannot be one.
+    #[error("{0}")]
+    NotATag(String),
     /// There is no room for more.
-    #[error("this computer has given and taken {SAID_MAX} tags, and there is no room for more")]
+    #[error(
+        "this computer has given and taken {SAID_MAX} tags, and there is no room for more; another computer of the account can tag"
+    )]
     TooMany,
 }
 
@@ -71,23 +99,28 @@ pub fn check_tag(tag: &str) -> Result<(), String> {
 }
 
 impl Tags {
-    /// Reads what the devices have said whose tag lineages are among `lineages`. What is damaged or forged is as if it had not been said.
+    /// Reads what the devices have said whose tag lineages are among `lineages`. What of it is damaged is as if it had not been said, and is named.
     ///
     /// # Errors
     ///
-    /// What the destination says, if it cannot be asked.
-    pub fn read(archive: &Archive, lineages: &[LineageInfo]) -> Result<Self, ArchiveError> {
-        let mut tags = Self::default();
+    /// The destination does not answer: nothing is known then, rather than that nothing was said.
+    pub fn read(archive: &Archive, lineages: &[LineageInfo]) -> Result<(Self, Vec<Unread>), ArchiveError> {
+        let (mut tags, mut unread) = (Self::default(), Vec::new());
         for info in lineages.iter().filter(|info| archive.is_tag_lineage(info)) {
+            let device = || archive.device_name(info.device);
             match Own::read(archive, info.device) {
-                Ok(own) => own.said.into_iter().for_each(|(key, said)| tags.add(key, said)),
-                Err(error) if !concerns_only_it(&error) => return Err(error),
-                Err(error) => {
-                    tracing::warn!(device = %info.device, %error, "tags that a device gave later are not shown");
+                Ok(own) => {
+                    own.said().for_each(|(key, said)| tags.add(key, said));
+                    let damage = own.newer_is_damaged;
+                    unread.extend(damage.map(|source| Unread { device: device(), has_older: true, source }));
                 }
+                Err(source) if is_damage(&source) => {
+                    unread.push(Unread { device: device(), has_older: false, source });
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(tags)
+        Ok((tags, unread))
     }
 
     fn add(&mut self, (snapshot, tag): (SnapshotId, String), said: Said) {
@@ -114,19 +147,10 @@ impl Tags {
     }
 }
 
-/// Whether nothing else suffers from what is wrong with a tag lineage.
-fn concerns_only_it(error: &ArchiveError) -> bool {
-    match error {
-        ArchiveError::Header(_) | ArchiveError::UnknownDevice(_) => true,
-        ArchiveError::Read(error) => error.recovery() == objects::Recovery::SkipIt,
-        _ => false,
-    }
-}
-
 /// How often it is tried again because another process of this computer was faster.
 const CONFLICTS_MAX: usize = 5;
 
-/// Says that a version has a tag, or has not got it any more. Durable when it returns.
+/// Says that versions have a tag, or have not got it any more. Durable when it returns.
 ///
 /// # Errors
 ///
@@ -134,26 +158,25 @@ const CONFLICTS_MAX: usize = 5;
 pub fn say(
     archive: &Archive,
     machine: &dyn Machine,
-    snapshot: SnapshotId,
+    snapshots: &[SnapshotId],
     tag: &str,
     is_given: bool,
 ) -> Result<(), TagError> {
-    let key = (snapshot, tag.to_owned());
+    check_tag(tag).map_err(TagError::NotATag)?;
+    let keys: Vec<_> = snapshots.iter().map(|snapshot| (*snapshot, tag.to_owned())).collect();
     let mut conflicts = 0;
     loop {
         let lineages = archive.source.lineages().map_err(ArchiveError::from)?;
+        let (tags, _) = Tags::read(archive, &lineages)?;
         // Clocks differ, and this has to hold from now on.
-        let last = Tags::read(archive, &lineages)?.last(&key).map(just_after);
+        let last = keys.iter().filter_map(|key| tags.last(key)).max().map(just_after);
         let at = last.map_or(machine.now(), |last| last.max(machine.now()));
         let mut own = Own::read(archive, archive.device)?;
-        own.said.insert(key.clone(), Said { at, is_given });
-        if own.said.len() > SAID_MAX {
-            return Err(TagError::TooMany);
-        }
+        keys.iter().try_for_each(|key| own.say(key, Said { at, is_given }))?;
         match own.commit(archive, machine) {
-            Err(
-                TagError::Archive(ArchiveError::Store(error)) | TagError::Upload(UploadError::Store(error)),
-            ) if error.recovery() == Recovery::LookAtHead && conflicts < CONFLICTS_MAX => {
+            Err(TagError::Archive(ArchiveError::Store(error)))
+                if error.recovery() == Recovery::LookAtHead && conflicts < CONFLICTS_MAX =>
+            {
                 conflicts += 1;
             }
             done => return done,
@@ -165,11 +188,5 @@ fn just_after(time: Time) -> Time {
     match time.nanoseconds {
         999_999_999.. => Time { seconds: time.seconds.saturating_add(1), nanoseconds: 0 },
         nanoseconds => Time { nanoseconds: nanoseconds + 1, ..time },
-    }
-}
-
-impl From<ReadError> for TagError {
-    fn from(error: ReadError) -> Self {
-        Self::Archive(error.into())
     }
 }

@@ -1,5 +1,8 @@
 //! What one device has said of tags, as its tag lineage holds it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,6 +14,7 @@ use backstore_protocol::path::ArchivePath;
 use backstore_protocol::snapshot::{Body, Changes, Header, HeaderError, Totals};
 use backstore_protocol::store::{Session, SessionRequest, StoreError};
 use backstore_protocol::tree::{Root, TreeBuilder};
+use backstore_vfs::objects::Recovery;
 use backstore_vfs::view::View;
 
 use super::{SAID_MAX, Said, TagError, check_tag};
@@ -20,32 +24,52 @@ use crate::backup::{seal_body, seal_node};
 /// What one device has said, as it is stored.
 #[derive(Default)]
 pub(super) struct Own {
-    pub(super) head: Option<(SnapshotId, Header)>,
-    /// By snapshot and tag.
-    pub(super) said: BTreeMap<(SnapshotId, String), Said>,
+    head: Option<(SnapshotId, Header)>,
+    /// By their keys; also those that a later version of this program may have put there.
+    entries: BTreeMap<Vec<u8>, Entry>,
+    /// The entries are of an older snapshot than the head, because of this.
+    pub(super) newer_is_damaged: Option<ArchiveError>,
 }
 
+/// Snapshots that are tried, newest first, until one can be read: each has what the one before it had.
+const TRIED_MAX: usize = 16;
+
 impl Own {
+    /// What `device` has said.
     pub(super) fn read(archive: &Archive, device: DeviceId) -> Result<Self, ArchiveError> {
         let lineage = archive.keys.ids.tag_lineage(device);
-        let newest = match archive.source.snapshots(lineage, u64::MAX, 1) {
-            Ok(newest) => newest,
+        let stored = match archive.source.snapshots(lineage, u64::MAX, TRIED_MAX) {
+            Ok(stored) => stored,
             Err(StoreError::NotFound { .. }) => Vec::new(),
             Err(error) => return Err(error.into()),
         };
-        let Some(stored) = newest.first() else { return Ok(Self::default()) };
-        let header = archive.verify(stored)?;
-        if (header.lineage, header.device) != (lineage, device) {
-            return Err(HeaderError::Signature(device).into());
+        let (mut head, mut damage) = (None, None);
+        for stored in stored {
+            let header = archive.verify(&stored)?;
+            if (header.lineage, header.device) != (lineage, device) {
+                return Err(HeaderError::Signature(device).into());
+            }
+            let entries = read_entries(archive, header.root);
+            head.get_or_insert((stored.id, header));
+            match entries {
+                Ok(entries) => return Ok(Self { head, entries, newer_is_damaged: damage }),
+                Err(error) if is_damage(&error) => damage = damage.or(Some(error)),
+                Err(error) => return Err(error),
+            }
         }
-        let view = View::new(Arc::clone(&archive.reader), header.root);
-        let mut said = BTreeMap::new();
-        for found in view.walk_all()?.take(SAID_MAX) {
-            let (path, entry) = found?;
-            // What a later version may add here is none of ours.
-            said.extend(decode(&path, &entry));
-        }
-        Ok(Self { head: Some((stored.id, header)), said })
+        damage.map_or_else(|| Ok(Self::default()), Err)
+    }
+
+    /// All it says.
+    pub(super) fn said(&self) -> impl Iterator<Item = ((SnapshotId, String), Said)> {
+        self.entries.iter().filter_map(|(key, entry)| decode(&ArchivePath::from_key(key).ok()?, entry))
+    }
+
+    /// Says something more.
+    pub(super) fn say(&mut self, key: &(SnapshotId, String), said: Said) -> Result<(), TagError> {
+        let (path, entry) = encode(key, said).ok_or_else(|| TagError::NotATag(key.1.clone()))?;
+        self.entries.insert(path, entry);
+        if self.entries.len() > SAID_MAX { Err(TagError::TooMany) } else { Ok(()) }
     }
 
     /// Makes the next snapshot of this device's tag lineage.
@@ -95,10 +119,8 @@ impl Own {
 
     /// Sends the tree; its root, entries and bytes.
     fn put_tree(&self, archive: &Archive, session: &dyn Session) -> Result<(Root, u64, u64), TagError> {
-        let mut entries: Vec<_> = self.said.iter().filter_map(|(key, said)| encode(key, *said)).collect();
-        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut builder = TreeBuilder::new(&archive.keys.ids);
-        entries.into_iter().for_each(|(key, entry)| builder.push(key, entry));
+        self.entries.iter().for_each(|(key, entry)| builder.push(key.clone(), entry.clone()));
         let root = builder.finish();
         // A node has 256 KiB at most, and a batch 8 MiB.
         const NODES_AT_ONCE: usize = 16;
@@ -114,6 +136,28 @@ impl Own {
         }
         let (entries, bytes) = builder.totals();
         Ok((root, entries, bytes))
+    }
+}
+
+/// The entries of a tree. Of too many there is one more than can be said, so that nothing is written over what was not read.
+fn read_entries(archive: &Archive, root: Root) -> Result<BTreeMap<Vec<u8>, Entry>, ArchiveError> {
+    let view = View::new(Arc::clone(&archive.reader), root);
+    let found = view.walk_all()?.take(SAID_MAX + 1);
+    found.map(|found| found.map(|(path, entry)| (path.key(), entry)).map_err(ArchiveError::from)).collect()
+}
+
+/// Whether a failure is of what one device has said, and others can be read.
+pub(super) fn is_damage(error: &ArchiveError) -> bool {
+    match error {
+        ArchiveError::Read(error) => error.recovery() == Recovery::SkipIt,
+        ArchiveError::Store(error) => matches!(error, StoreError::Damaged { .. }),
+        ArchiveError::Header(_) | ArchiveError::UnknownDevice(_) => true,
+        ArchiveError::Home(_)
+        | ArchiveError::Log(_)
+        | ArchiveError::RolledBack { .. }
+        | ArchiveError::AnotherVault { .. }
+        | ArchiveError::Empty
+        | ArchiveError::Threads(_) => false,
     }
 }
 

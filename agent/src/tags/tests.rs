@@ -2,7 +2,7 @@ use backstore_protocol::entry::{Content, Entry, Kind};
 use backstore_protocol::path::ArchivePath;
 use proptest::prelude::*;
 
-use super::own::{decode, encode};
+use super::own::{Own, decode, encode};
 use super::*;
 
 fn id(number: u8) -> SnapshotId {
@@ -77,4 +77,25 @@ fn a_moment_later() {
     assert_eq!(just_after(time(5, 7)), time(5, 8));
     assert_eq!(just_after(time(5, 999_999_999)), time(6, 0));
     assert!(just_after(time(i64::MAX, 999_999_999)) < time(i64::MAX, 1));
+}
+
+#[test]
+fn a_device_says_no_more_than_there_is_room_for() {
+    let said = Said { at: Time::default(), is_given: true };
+    let mut own = Own::default();
+    for number in 0..SAID_MAX {
+        own.say(&(id(1), format!("tag{number}")), said).unwrap();
+    }
+    assert!(matches!(own.say(&(id(2), "tag".to_owned()), said), Err(TagError::TooMany)));
+}
+
+#[test]
+fn a_device_can_take_back_what_it_said_when_there_is_no_room() {
+    let given = Said { at: Time::default(), is_given: true };
+    let mut own = Own::default();
+    for number in 0..SAID_MAX {
+        own.say(&(id(1), format!("tag{number}")), given).unwrap();
+    }
+    own.say(&(id(1), "tag7".to_owned()), Said { is_given: false, ..given }).unwrap();
+    assert_eq!(own.said().filter(|(_, said)| !said.is_given).count(), 1);
 }

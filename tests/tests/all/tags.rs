@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use backstore_tests::computer::Computer;
+use backstore_tests::computer::{Computer, Ran};
 use backstore_tests::server::Server;
 use backstore_tests::{World, tree, versions};
 
@@ -104,6 +104,22 @@ fn a_mount_follows_what_is_said_of_tags() {
     until("the tag of another computer", || shown("from there") == names[1..]);
     assert!(!point.join("sets/tags").exists());
     computer.run([Path::new("umount"), &point]).ends(0);
+}
+
+/// Several processes of one computer write to its one tag lineage: each begins again until it was the one that came first.
+#[test]
+fn tags_given_at_the_same_moment_are_all_kept() {
+    let world = World::new(PROGRAMS);
+    let server = Server::start(&world, "server");
+    let computer = Computer::new(&world, "home");
+    computer.run(["login", &server.invite("anna")]).ends(0);
+    two_versions(&computer, &world.path("data"));
+    let words = ["a", "b", "c", "d"];
+    let running = words.map(|word| computer.command(["tag", word]).spawn().unwrap());
+    for child in running {
+        Ran::of(child).ends(0);
+    }
+    assert_eq!(tags(&computer, "docs"), [words.to_vec(), vec!["first"]]);
 }
 
 #[test]
