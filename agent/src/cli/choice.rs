@@ -59,6 +59,24 @@ impl SetChoice {
         Versions::choose(archive, self.set.as_deref(), self.device.as_deref(), &paths)
     }
 
+    /// All sets there are, or those that are meant.
+    pub(super) fn all<'a>(&self, archive: &'a Archive) -> Result<Vec<Versions<'a>>, CliError> {
+        match Versions::choose(archive, self.set.as_deref(), self.device.as_deref(), &[]) {
+            Ok(one) if self.set.is_some() => Ok(vec![one]),
+            Ok(_) | Err(ReadingError::WhichSet { .. }) => {
+                let fits =
+                    |name: &str, wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| wanted == name);
+                let all = archive.lineages()?.into_iter().filter(|lineage| {
+                    fits(&lineage.head.body.set, &self.set)
+                        && (fits(&lineage.device_name, &self.device)
+                            || fits(&lineage.head.header.device.to_string(), &self.device))
+                });
+                Ok(all.map(|lineage| Versions::new(archive, lineage)).collect())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Finds a path in the version that it names itself, or that `at` does.
     pub(super) fn locate<'a>(
         &self,

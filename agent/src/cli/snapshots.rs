@@ -3,13 +3,12 @@
 use backstore_protocol::snapshot::Body;
 use serde_json::{Value, json};
 
-use super::choice::open;
+use super::choice::{SetChoice, open};
 use super::entry_line::milliseconds_json;
 use super::output::Output;
 use super::tag::read_tags;
 use super::{CliError, Context, Exit, changes, text};
-use crate::archive::Archive;
-use crate::reading::{ReadingError, VersionInfo, Versions};
+use crate::reading::{VersionInfo, Versions};
 use crate::tags::Tags;
 
 /// List the versions there are, newest first
@@ -37,7 +36,7 @@ pub(super) struct SnapshotsArgs {
 
 pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Exit, CliError> {
     let archive = open(context)?;
-    let lineages = lineages(&archive, args)?;
+    let lineages = SetChoice { set: args.set.clone(), device: args.device.clone() }.all(&archive)?;
     let tags = read_tags(&archive)?;
     let mut out = Output::new(false);
     let has_several = lineages.len() > 1;
@@ -52,24 +51,6 @@ pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Exit, CliEr
     Ok(Exit::Complete)
 }
 
-/// All sets there are, or the one that is meant.
-fn lineages<'a>(archive: &'a Archive, args: &SnapshotsArgs) -> Result<Vec<Versions<'a>>, CliError> {
-    match Versions::choose(archive, args.set.as_deref(), args.device.as_deref(), &[]) {
-        Ok(one) if args.set.is_some() => Ok(vec![one]),
-        Ok(_) | Err(ReadingError::WhichSet { .. }) => {
-            let fits =
-                |name: &str, wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| wanted == name);
-            let all = archive.lineages()?.into_iter().filter(|lineage| {
-                fits(&lineage.head.body.set, &args.set)
-                    && (fits(&lineage.device_name, &args.device)
-                        || fits(&lineage.head.header.device.to_string(), &args.device))
-            });
-            Ok(all.map(|lineage| Versions::new(archive, lineage)).collect())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
 fn list(
     args: &SnapshotsArgs,
     versions: &Versions<'_>,
@@ -81,11 +62,10 @@ fn list(
     let read = if args.tag.is_some() { usize::MAX } else { wanted.saturating_add(1) };
     let all = versions.newest(read)?;
     let mut shown = 0;
-    for (at, version) in all.iter().enumerate() {
+    for ((at, version), body) in all.iter().enumerate().zip(versions.bodies(&all)) {
         if shown == wanted {
             break;
         }
-        let body = versions.body(version);
         let own = body.iter().flat_map(|body| &body.tags).map(String::as_str);
         let tags = tags.of(version.id, own);
         if args.tag.as_ref().is_some_and(|tag| !tags.contains(tag)) {

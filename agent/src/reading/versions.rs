@@ -8,7 +8,7 @@ use backstore_protocol::snapshot::Body;
 use backstore_protocol::tree::Root;
 use backstore_vfs::model::{FolderOptions, Snapshots, Version};
 use backstore_vfs::moment::{Moment, is_version_name};
-use backstore_vfs::objects::ReadError;
+use backstore_vfs::objects::{ReadError, Want};
 use backstore_vfs::view::View;
 use chrono_tz::Tz;
 
@@ -57,6 +57,9 @@ pub struct Versions<'a> {
     /// The time zone its dates are shown in: that of its newest version.
     pub zone: Tz,
 }
+
+/// Bodies asked for at once.
+const BODIES_AT_ONCE: usize = 64;
 
 impl<'a> Versions<'a> {
     /// Of a lineage.
@@ -205,6 +208,14 @@ impl<'a> Versions<'a> {
     pub fn body(&self, version: &VersionInfo) -> Result<Body, ReadingError> {
         let bytes = self.archive.reader.body(&version.body)?;
         Ok(Body::decode(&bytes).map_err(ReadError::from)?)
+    }
+
+    /// The bodies of versions, in their order, many of them fetched at once.
+    pub fn bodies(&self, versions: &[VersionInfo]) -> impl Iterator<Item = Result<Body, ReadingError>> {
+        versions.chunks(BODIES_AT_ONCE).flat_map(|some| {
+            self.archive.reader.prefetch(some.iter().map(|version| Want::Body(version.body)));
+            some.iter().map(|version| self.body(version))
+        })
     }
 
     /// The name of the device that made a version.

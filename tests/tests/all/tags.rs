@@ -59,6 +59,22 @@ fn several_computers_give_and_take_the_tags_of_one_set() {
     server.stop();
     server.restart();
     assert_eq!(tags(&other, "docs"), [vec!["first"], vec!["first"]]);
+    let listed = other.run(["tag", "--list", "--json"]).ends(0);
+    let listed = listed.out.lines().map(|line| serde_json::from_str(line).unwrap());
+    let listed: Vec<(String, String)> = listed
+        .map(|line: serde_json::Value| {
+            let text = |name: &str| line[name].as_str().unwrap().to_owned();
+            assert_eq!((&*text("set"), &*text("device")), ("docs", "one"));
+            (text("tag"), text("version"))
+        })
+        .collect();
+    assert_eq!(listed.len(), 2);
+    assert!(listed.iter().all(|(tag, _)| tag == "first"));
+    assert!(listed[0].1 > listed[1].1 && listed[1].1 == oldest, "newest first: {listed:?}");
+    assert_eq!(one.run(["tag", "--list", "firs"]).ends(0).out, "");
+    let text = one.run(["tag", "--list", "first"]).ends(0).out;
+    let lines: Vec<_> = text.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(lines, ["first", &*listed[0].1, &*listed[1].1]);
     let found = one.run(["snapshots", "--json", "--tag", "first"]).ends(0);
     assert_eq!(found.out.lines().count(), 2);
     // What is said of tags is no backup set, and none is needed to say it.
@@ -67,6 +83,13 @@ fn several_computers_give_and_take_the_tags_of_one_set() {
     one.run(["verify", "--full"]).ends(0);
     one.run(["status", "--max-age", "1d"]).ends(0);
     one.run(["ls"]).ends(0);
+    one.run(["tag", "--remove", "first", "--all"])
+        .says(0, &["docs: 2 versions no longer have the tag first"]);
+    assert_eq!(tags(&other, "docs"), [vec![""; 0], vec![]]);
+    other
+        .run(["tag", "--remove", "first", "--all"])
+        .says(1, &["no version of set docs", "\"first\"", "tag --list"]);
+    assert_eq!(other.run(["tag", "--list"]).ends(0).out, "");
 }
 
 #[test]
@@ -135,6 +158,16 @@ fn what_is_no_tag_or_no_version_is_refused() {
     }
     computer.run(["tag", "x", "--at", "1999-01-01"]).says(10, &["1999-01-01"]);
     computer.run(["tag", "x", "--set", "other"]).says(10, &["other"]);
-    computer.run(["tag"]).ends(2);
+    for wrong in [
+        &["tag"][..],
+        &["tag", "x", "--all"],
+        &["tag", "x", "--json"],
+        &["tag", "--list", "--at", "latest"],
+        &["tag", "--list", "--remove"],
+        &["tag", "x", "--remove", "--all", "--at", "latest"],
+    ] {
+        computer.run(wrong).says(2, &["Usage"]);
+    }
+    computer.run(["tag", "--list", "--set", "other"]).says(10, &["other"]);
     assert_eq!(tags(&computer, "docs"), [vec![], vec!["first"]]);
 }
