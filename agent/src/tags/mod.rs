@@ -93,7 +93,9 @@ pub enum TagError {
 pub fn check_tag(tag: &str) -> Result<(), String> {
     let is_control = |c: char| c.is_control() || c == '/';
     if ["", ".", ".."].contains(&tag) || tag.len() > TAG_BYTES_MAX || tag.chars().any(is_control) {
-        return Err(format!("{tag:?} is not a tag: it has 1 to {TAG_BYTES_MAX} bytes and no `/`"));
+        return Err(format!(
+            "{tag:?} is not a tag: it has 1 to {TAG_BYTES_MAX} bytes, no `/` and no control characters"
+        ));
     }
     Ok(())
 }

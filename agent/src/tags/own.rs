@@ -67,7 +67,8 @@ impl Own {
 
     /// Says something more.
     pub(super) fn say(&mut self, key: &(SnapshotId, String), said: Said) -> Result<(), TagError> {
-        let (path, entry) = encode(key, said).ok_or_else(|| TagError::NotATag(key.1.clone()))?;
+        let (path, entry) = encode(key, said)
+            .ok_or_else(|| TagError::NotATag(format!("{:?} is not a tag: it cannot be a name", key.1)))?;
         self.entries.insert(path, entry);
         if self.entries.len() > SAID_MAX { Err(TagError::TooMany) } else { Ok(()) }
     }

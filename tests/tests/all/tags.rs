@@ -1,12 +1,13 @@
 //! Words that versions are given after they were made, by several computers.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use backstore_tests::computer::{Computer, Ran};
 use backstore_tests::server::Server;
-use backstore_tests::{World, tree, versions};
+use backstore_tests::{World, files_below, tree, versions};
 
 use crate::PROGRAMS;
 use crate::mount::{has_fuse, until};
@@ -143,6 +144,61 @@ fn tags_given_at_the_same_moment_are_all_kept() {
         Ran::of(child).ends(0);
     }
     assert_eq!(tags(&computer, "docs"), [words.to_vec(), vec!["first"]]);
+}
+
+/// Flips a bit in each node that the packs hold beyond the lengths they had, and in its copies; how many there were.
+fn damage_newer_nodes(server: &Server, lengths: &HashMap<PathBuf, usize>) -> usize {
+    const RECORD_OF_NODE: [u8; 5] = [0x8b, 0x42, 0x52, 1, 2];
+    const HEADER: usize = 144;
+    let mut damaged = 0;
+    for path in files_below(&server.vault.join("packs")) {
+        let mut bytes = fs::read(&path).unwrap();
+        let from = lengths.get(&path).copied().unwrap_or(0);
+        let starts = bytes[from..].windows(RECORD_OF_NODE.len()).enumerate();
+        let starts: Vec<_> =
+            starts.filter(|(_, bytes)| *bytes == RECORD_OF_NODE).map(|(start, _)| from + start).collect();
+        starts.iter().for_each(|start| bytes[start + HEADER + 200] ^= 0x10);
+        damaged += starts.len();
+        fs::write(&path, bytes).unwrap();
+    }
+    damaged
+}
+
+#[test]
+fn damaged_tags_are_named_and_hide_nothing_else() {
+    let world = World::new(PROGRAMS);
+    let mut server = Server::start(&world, "server");
+    let one = Computer::new(&world, "one");
+    one.run(["login", &server.invite("anna"), "--device", "one"]).ends(0);
+    two_versions(&one, &world.path("data"));
+    // One that has not read what is to be damaged, so that it has no copy of it.
+    let other = Computer::new(&world, "other");
+    other.run(["login", &server.invite("anna"), "--device", "other"]).ends(0);
+    server.stop();
+    server.restart();
+    let packs = files_below(&server.vault.join("packs"));
+    let lengths = packs.into_iter().map(|path| (path.clone(), fs::metadata(path).unwrap().len() as usize));
+    let lengths = lengths.collect();
+    one.run(["tag", "lost"]).ends(0);
+    server.stop();
+    assert!(damage_newer_nodes(&server, &lengths) > 0);
+    server.restart();
+    let named = ["what one said of tags cannot be read", "damaged at the destination"];
+    other.run(["snapshots"]).says(0, &named).says(0, &["#first"]);
+    other.run(["tag", "--list"]).says(0, &named);
+    other.run(["tag", "kept"]).says(0, &named);
+    assert_eq!(tags(&other, "docs"), [vec!["kept"], vec!["first"]]);
+    if has_fuse("damaged_tags_are_named_and_hide_nothing_else") {
+        let point = world.path("mounted");
+        other.run([OsStr::new("mount"), point.as_os_str()]).ends(0);
+        assert_eq!(versions(&point).len(), 2);
+        until("the tag that can be read", || point.join(".backstore/tags/kept").exists());
+        assert!(!point.join(".backstore/tags/lost").exists());
+        other.run([Path::new("umount"), &point]).ends(0);
+    }
+    // Whose tags they were has a copy of what it said, and goes on from there.
+    one.run(["tag", "again"]).ends(0);
+    assert_eq!(tags(&other, "docs"), [vec!["again", "kept", "lost"], vec!["first"]]);
 }
 
 #[test]
