@@ -46,43 +46,6 @@ pub(crate) enum InMount {
     Sequential,
     /// 4 KiB here and there in the disk image.
     RandomReads,
-    /// `find` once more in the same mount.
-    FindAgain,
-    /// `ls -lR` once more in the same mount.
-    ListAgain,
-    /// Random reads of an image that was read before in the same mount.
-    RandomReadsAgain,
-    /// `grep -r` over everything.
-    GrepAll,
-    /// `cp -r` of everything.
-    CopyAll,
-    /// `tar` of everything.
-    TarAll,
-}
-
-impl InMount {
-    /// Only we are measured: it is set beside something of our own or of the machine's.
-    pub(crate) const fn is_ours_only(self) -> bool {
-        match self {
-            Self::Find | Self::List | Self::Grep | Self::Copy | Self::Sequential | Self::RandomReads => false,
-            Self::FindAgain
-            | Self::ListAgain
-            | Self::RandomReadsAgain
-            | Self::GrepAll
-            | Self::CopyAll
-            | Self::TarAll => true,
-        }
-    }
-
-    /// The same is done with the source itself, to be compared with.
-    pub(crate) const fn has_source_control(self) -> bool {
-        matches!(self, Self::Find | Self::List | Self::FindAgain | Self::ListAgain)
-    }
-
-    /// It is done in a mount that has seen it before.
-    pub(crate) const fn is_again(self) -> bool {
-        matches!(self, Self::FindAgain | Self::ListAgain | Self::RandomReadsAgain)
-    }
 }
 
 const fn measurement(id: &'static str, corpus: Corpus, work: Work, round_s: u32) -> Measurement {
@@ -99,11 +62,6 @@ pub(crate) const MEASUREMENTS: &[Measurement] = &[
     measurement("mount.list", Corpus::Src, Work::Mounted(InMount::List), 160),
     measurement("mount.grep", Corpus::Src, Work::Mounted(InMount::Grep), 35),
     measurement("mount.copy", Corpus::Src, Work::Mounted(InMount::Copy), 40),
-    measurement("mount.find.again", Corpus::Src, Work::Mounted(InMount::FindAgain), 8),
-    measurement("mount.list.again", Corpus::Src, Work::Mounted(InMount::ListAgain), 12),
-    measurement("mount.grep.all", Corpus::Src, Work::Mounted(InMount::GrepAll), 12),
-    measurement("mount.copy.all", Corpus::Src, Work::Mounted(InMount::CopyAll), 25),
-    measurement("mount.tar.all", Corpus::Src, Work::Mounted(InMount::TarAll), 12),
     measurement("first.small", Corpus::Small, Work::First, 125),
     measurement("unchanged.small", Corpus::Small, Work::Unchanged, 45),
     measurement("changed.small", Corpus::Small, Work::Changed, 60),
@@ -114,7 +72,6 @@ pub(crate) const MEASUREMENTS: &[Measurement] = &[
     measurement("restore.vm", Corpus::Vm, Work::Restore, 80),
     measurement("mount.ready.vm", Corpus::Vm, Work::Ready, 8),
     measurement("mount.random", Corpus::Vm, Work::Mounted(InMount::RandomReads), 55),
-    measurement("mount.random.again", Corpus::Vm, Work::Mounted(InMount::RandomReadsAgain), 20),
     measurement("first.media", Corpus::Media, Work::First, 80),
     measurement("restore.media", Corpus::Media, Work::Restore, 80),
     measurement("mount.ready.media", Corpus::Media, Work::Ready, 8),
@@ -169,10 +126,6 @@ pub(crate) enum Against {
     Any,
     /// Those that encrypt.
     Sealed,
-    /// None, but the same done with the source itself.
-    Source,
-    /// None, but our own figure of this measurement.
-    Ours(&'static str),
 }
 
 /// What has to be reached.
@@ -184,18 +137,15 @@ pub(crate) enum Goal {
     TimesBetter(f64),
     /// At most this, whatever peers do.
     Below(f64),
-    /// At least this, whatever peers do.
-    AtLeast(f64),
 }
 
 /// The groups, in the order of the report.
-pub(crate) const GROUPS: &[&str] = &[FIRST, AGAIN, SIZE, RESTORE, MOUNT, LOCAL, MEMORY];
+pub(crate) const GROUPS: &[&str] = &[FIRST, AGAIN, SIZE, RESTORE, MOUNT, MEMORY];
 const FIRST: &str = "First backup";
 const AGAIN: &str = "Backup again";
 const SIZE: &str = "Size of the repository";
 const RESTORE: &str = "Full restore";
 const MOUNT: &str = "Mount";
-pub(crate) const LOCAL: &str = "Mount beside the local disk and our own restore";
 const MEMORY: &str = "Memory";
 
 /// A row about the way through QUIC that counts all peers; the exceptions are spelled out below.
@@ -208,18 +158,6 @@ const fn row(
     goal: Goal,
 ) -> Row {
     Row { id, group, title, measurement, metric, ours: "ours", against: Against::Any, goal }
-}
-
-/// A row about a mount that is set beside something else than peers.
-const fn local_row(
-    id: &'static str,
-    title: &'static str,
-    measurement: &'static str,
-    metric: Metric,
-    against: Against,
-    goal: Goal,
-) -> Row {
-    Row { id, group: LOCAL, title, measurement, metric, ours: "ours", against, goal }
 }
 
 /// Every goal.
@@ -251,14 +189,6 @@ pub(crate) const ROWS: &[Row] = &[
     row(MOUNT, "mount.copy", "`cp -r` of drivers/net", "mount.copy", Metric::Wall, Goal::TimesBetter(6.0)),
     row(MOUNT, "mount.sequential", "sequential read of 256 MiB", "mount.sequential", Metric::Throughput, Goal::TimesBetter(2.5)),
     row(MOUNT, "mount.random", "random 4 KiB reads in the disk image", "mount.random", Metric::ReadsPerS, Goal::TimesBetter(10.0)),
-    local_row("local.find", "`find` over the source tree, cold, beside the source itself", "mount.find", Metric::Wall, Against::Source, Goal::AtMost(2.5)),
-    local_row("local.list", "`ls -lR` over the source tree, cold, beside the source itself", "mount.list", Metric::Wall, Against::Source, Goal::AtMost(2.5)),
-    local_row("local.find.again", "`find`, warm, beside the source itself", "mount.find.again", Metric::Wall, Against::Source, Goal::AtMost(1.3)),
-    local_row("local.list.again", "`ls -lR`, warm, beside the source itself", "mount.list.again", Metric::Wall, Against::Source, Goal::AtMost(1.3)),
-    local_row("local.grep", "`grep -r` over the source tree, cold, beside our restore", "mount.grep.all", Metric::Wall, Against::Ours("restore.src"), Goal::AtMost(1.5)),
-    local_row("local.copy", "`cp -r` of the source tree, cold, beside our restore", "mount.copy.all", Metric::Wall, Against::Ours("restore.src"), Goal::AtMost(1.5)),
-    local_row("local.tar", "`tar` of the source tree, cold, beside our restore", "mount.tar.all", Metric::Wall, Against::Ours("restore.src"), Goal::AtMost(1.5)),
-    local_row("local.random", "random 4 KiB reads in the disk image, warm", "mount.random.again", Metric::ReadsPerS, Against::Source, Goal::AtLeast(100_000.0)),
     row(MEMORY, "memory.small", "peak of the agent, first backup of 300k small files", "first.small", Metric::PeakMib, Goal::Below(80.0)),
     row(MEMORY, "memory.many", "peak of the agent, first backup of 3 million small files", "first.many", Metric::PeakMib, Goal::Below(80.0)),
 ];
@@ -293,10 +223,7 @@ mod tests {
     fn patterns() {
         assert_eq!(ids("first.src"), ["first.src"]);
         assert_eq!(ids("*.vm"), ["first.vm", "growth.vm", "restore.vm", "mount.ready.vm"]);
-        assert_eq!(
-            ids("mount.f*,mount.c*"),
-            ["mount.find", "mount.copy", "mount.find.again", "mount.copy.all"]
-        );
+        assert_eq!(ids("mount.f*,mount.c*"), ["mount.find", "mount.copy"]);
         assert_eq!(ids("nothing"), Vec::<&str>::new());
         assert_eq!(chosen(None).len(), MEASUREMENTS.len());
     }

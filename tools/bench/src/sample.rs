@@ -181,11 +181,6 @@ pub(crate) mod tests {
         }
     }
 
-    /// Results that are in no file.
-    pub(crate) fn results_of(samples: &[Sample]) -> Results {
-        Results { path: "".into(), sessions: Vec::new(), samples: samples.to_vec() }
-    }
-
     #[test]
     fn what_was_appended_is_read_again() {
         let dir = tempfile::tempdir().expect("a temporary folder");

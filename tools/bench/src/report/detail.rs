@@ -64,7 +64,7 @@ fn extra(work: Work) -> Vec<Column> {
             value: |figures| figures.rate,
             show: |rate| text::amount(Metric::Throughput, rate),
         }],
-        Work::Mounted(InMount::RandomReads | InMount::RandomReadsAgain) => vec![
+        Work::Mounted(InMount::RandomReads) => vec![
             Column {
                 name: "rate",
                 value: |figures| figures.rate,
@@ -76,7 +76,9 @@ fn extra(work: Work) -> Vec<Column> {
                 show: text::seconds,
             },
         ],
-        Work::Restore | Work::Mounted(_) => Vec::new(),
+        Work::Restore | Work::Mounted(InMount::Find | InMount::List | InMount::Grep | InMount::Copy) => {
+            Vec::new()
+        }
     }
 }
 

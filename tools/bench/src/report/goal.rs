@@ -2,8 +2,8 @@
 
 use super::text;
 use crate::rows::{Against, Goal, Metric, Row};
-use crate::run::{CONTROL, SOURCE};
-use crate::sample::{Figures, Outcome, Results, Sample};
+use crate::run::CONTROL;
+use crate::sample::{Figures, Outcome, Sample};
 use crate::statistics::Spread;
 use crate::tool::{self, Role};
 
@@ -39,36 +39,13 @@ pub(super) fn figure(metric: Metric, figures: &Figures) -> Option<f64> {
     }
 }
 
-/// Sets our figure beside the best peer's, or beside what else the row says. A tool with a failed run has no figure: what it did cannot be relied on.
-pub(super) fn reached(row: &Row, results: &Results) -> Reached {
-    let samples = &results.newest(row.measurement)[..];
+/// Sets our figure beside the best peer's. A tool with a failed run has no figure: what it did cannot be relied on.
+pub(super) fn reached(row: &Row, samples: &[&Sample]) -> Reached {
     let ours = median(row, samples, row.ours);
-    let peer = match row.against {
-        Against::Any | Against::Sealed => best_peer(row, samples),
-        Against::Source => median(row, samples, SOURCE).map(|figure| (SOURCE.to_owned(), figure)),
-        // Of itself it says nothing.
-        Against::Ours(other) => ours
-            .and_then(|_| median(row, &results.newest(other), row.ours))
-            .map(|figure| (other.to_owned(), figure)),
-    };
-    let verdict = match (ours, &peer, row.goal) {
-        (Some(ours), _, Goal::Below(limit)) => verdict(ours <= limit),
-        (Some(ours), _, Goal::AtLeast(limit)) => verdict(ours >= limit),
-        (Some(ours), Some((_, peer)), Goal::AtMost(ratio)) => verdict(ours <= peer * ratio),
-        (Some(ours), Some((_, peer)), Goal::TimesBetter(times)) => {
-            verdict(times_better(row.metric, ours, *peer) >= times)
-        }
-        (None, _, _) if !newest_of_runs(samples, row.ours).is_empty() => Verdict::Failed,
-        (None, _, _) | (_, None, _) => Verdict::NotMeasured,
-    };
-    Reached { title: row.title, metric: row.metric, goal: row.goal, ours, peer, verdict }
-}
-
-fn best_peer(row: &Row, samples: &[&Sample]) -> Option<(String, f64)> {
     let peers = tool::all().iter().filter(|tool| {
         let counts = match row.against {
+            Against::Any => true,
             Against::Sealed => tool.is_sealed,
-            Against::Any | Against::Source | Against::Ours(_) => true,
         };
         tool.role == Role::Peer && counts
     });
@@ -77,7 +54,17 @@ fn best_peer(row: &Row, samples: &[&Sample]) -> Option<(String, f64)> {
         let order = one.1.total_cmp(&other.1);
         if row.metric.is_better_high() { order.reverse() } else { order }
     };
-    peers.min_by(by_figure)
+    let peer = peers.min_by(by_figure);
+    let verdict = match (ours, &peer, row.goal) {
+        (Some(ours), _, Goal::Below(limit)) => verdict(ours <= limit),
+        (Some(ours), Some((_, peer)), Goal::AtMost(ratio)) => verdict(ours <= peer * ratio),
+        (Some(ours), Some((_, peer)), Goal::TimesBetter(times)) => {
+            verdict(times_better(row.metric, ours, *peer) >= times)
+        }
+        (None, _, _) if !newest_of_runs(samples, row.ours).is_empty() => Verdict::Failed,
+        (None, _, _) | (_, None, _) => Verdict::NotMeasured,
+    };
+    Reached { title: row.title, metric: row.metric, goal: row.goal, ours, peer, verdict }
 }
 
 fn verdict(is_met: bool) -> Verdict {
@@ -122,7 +109,7 @@ impl Reached {
             .map_or_else(|| NOTHING.to_owned(), |(name, value)| format!("{} ({name})", amount(*value)));
         let compared = match (self.ours, &self.peer) {
             (Some(ours), Some((_, peer))) => match self.goal {
-                Goal::AtMost(_) | Goal::Below(_) | Goal::AtLeast(_) => format!("{:.2} ×", ours / peer),
+                Goal::AtMost(_) | Goal::Below(_) => format!("{:.2} ×", ours / peer),
                 Goal::TimesBetter(_) => {
                     format!("{:.1} times better", times_better(self.metric, ours, *peer))
                 }
@@ -133,7 +120,6 @@ impl Reached {
             Goal::AtMost(ratio) => format!("≤ {ratio} ×"),
             Goal::TimesBetter(times) => format!("≥ {times} times better"),
             Goal::Below(limit) => format!("≤ {}", text::amount(self.metric, limit)),
-            Goal::AtLeast(limit) => format!("≥ {}", text::amount(self.metric, limit)),
         };
         let verdict = match self.verdict {
             Verdict::Met => "met",
@@ -151,14 +137,11 @@ const NOTHING: &str = "–";
 mod tests {
     use super::*;
     use crate::rows::ROWS;
-    use crate::sample::tests::{results_of, sample};
+    use crate::sample::tests::sample;
 
     fn verdict_of(id: &str, samples: &[Sample]) -> (Verdict, Option<String>) {
         let row = ROWS.iter().find(|row| row.id == id).expect("a row");
-        let mut samples = samples.to_vec();
-        let of_row = samples.iter_mut().filter(|sample| sample.measurement == "m");
-        of_row.for_each(|sample| sample.measurement = row.measurement.to_owned());
-        let reached = reached(row, &results_of(&samples));
+        let reached = reached(row, &samples.iter().collect::<Vec<_>>());
         (reached.verdict, reached.peer.map(|(name, _)| name))
     }
 
@@ -182,27 +165,6 @@ mod tests {
         let samples = |ours| [with_rate("ours", ours), with_rate("rustic", 700.0), with_rate("borg", 70.0)];
         assert_eq!(verdict_of("mount.random", &samples(7000.0)), (Verdict::Met, Some("rustic".to_owned())));
         assert_eq!(verdict_of("mount.random", &samples(6999.0)).0, Verdict::NotMet);
-    }
-
-    #[test]
-    fn others_than_peers() {
-        let beside = |ours, source| {
-            [
-                sample(1, "m", "ours", 1, ours),
-                sample(1, "m", "source", 1, source),
-                sample(1, "m", "restic", 1, 99.0),
-            ]
-        };
-        assert_eq!(verdict_of("local.find", &beside(2.5, 1.0)), (Verdict::Met, Some("source".to_owned())));
-        assert_eq!(verdict_of("local.find", &beside(2.6, 1.0)).0, Verdict::NotMet);
-        let restored = |ours| [sample(1, "m", "ours", 1, ours), sample(1, "restore.src", "ours", 1, 2.0)];
-        let restore = || Some("restore.src".to_owned());
-        assert_eq!(verdict_of("local.tar", &restored(3.0)), (Verdict::Met, restore()));
-        assert_eq!(verdict_of("local.tar", &restored(3.1)), (Verdict::NotMet, restore()));
-        assert_eq!(verdict_of("local.tar", &restored(3.1)[..1]), (Verdict::NotMeasured, None));
-        let reads = |rate| Sample { measurement: "m".into(), ..with_rate("ours", rate) };
-        assert_eq!(verdict_of("local.random", &[reads(100_000.0)]).0, Verdict::Met);
-        assert_eq!(verdict_of("local.random", &[reads(99_999.0)]).0, Verdict::NotMet);
     }
 
     #[test]

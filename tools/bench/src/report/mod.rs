@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 
 use crate::error::{BenchError, file_error};
-use crate::rows::{GROUPS, LOCAL, MEASUREMENTS, ROWS};
+use crate::rows::{GROUPS, MEASUREMENTS, ROWS};
 use crate::sample::{Results, Session};
 use goal::{Reached, Verdict};
 
@@ -55,7 +55,6 @@ Made by `backstore-bench report`. BackStore and the other programs did the same 
 machine, by turns, in one run. Times are medians of wall-clock seconds. A *ratio* (×) is our figure by that of the best
 peer; *times better* is how many times faster we are, or how many times less we take. Peers work on a local folder;
 BackStore, unless a row says otherwise, through QUIC to a server on the same machine, whose work the same cores do.
-Mounts are also set beside the *source* itself, in which the same was done, and beside our own restore of it.
 
 ";
 
@@ -112,14 +111,13 @@ fn group_table(group: &str, results: &Results, notes: &Notes) -> String {
     let rows: Vec<(&str, Reached)> = ROWS
         .iter()
         .filter(|row| row.group == group)
-        .map(|row| (row.id, goal::reached(row, results)))
+        .map(|row| (row.id, goal::reached(row, &results.newest(row.measurement))))
         .collect();
     if !rows.iter().any(|(_, reached)| reached.has_figures()) {
         return String::new();
     }
-    let beside = if *group == *LOCAL { "beside" } else { "best peer" };
     let mut text = format!(
-        "\n## {group}\n\n| | BackStore | {beside} | compared | goal | |\n|---|---|---|---|---|---|\n"
+        "\n## {group}\n\n| | BackStore | best peer | compared | goal | |\n|---|---|---|---|---|---|\n"
     );
     for (_, reached) in &rows {
         text.push_str(&reached.line());

@@ -55,8 +55,6 @@ struct Bench {
 
 /// The plain copy that restores are set beside.
 pub(crate) const CONTROL: &str = "cp -r";
-/// What is done in mounts, done with the source itself.
-pub(crate) const SOURCE: &str = "source";
 
 /// Measures everything asked for.
 pub(crate) fn run(options: RunOptions) -> Result<(), BenchError> {
@@ -129,29 +127,14 @@ impl Bench {
                 let outcome = self.sample(measurement, found, run);
                 self.record(measurement, found.name(), run, outcome)?;
             }
-            self.control(measurement, run)?;
+            let has_control = measurement.work == Work::Restore && !self.is_done(measurement, CONTROL, run);
+            if has_control {
+                self.sources.prepare(measurement.corpus)?;
+                let outcome = self.copy_control(measurement.corpus);
+                self.record(measurement, CONTROL, run, outcome)?;
+            }
         }
         Ok(())
-    }
-
-    /// What the tools are set beside, if there is something.
-    fn control(&mut self, measurement: &Measurement, run: u32) -> Result<(), BenchError> {
-        let name = match measurement.work {
-            Work::Restore => CONTROL,
-            Work::Mounted(what) if what.has_source_control() => SOURCE,
-            Work::First | Work::Unchanged | Work::Changed | Work::Growth | Work::Ready | Work::Mounted(_) => {
-                return Ok(());
-            }
-        };
-        if self.is_done(measurement, name, run) {
-            return Ok(());
-        }
-        self.sources.prepare(measurement.corpus)?;
-        let outcome = match measurement.work {
-            Work::Mounted(what) => self.source_control(what, measurement.corpus),
-            _ => self.copy_control(measurement.corpus),
-        };
-        self.record(measurement, name, run, outcome)
     }
 
     /// The tools whose turn it is; every round begins with another one, so that none always comes first.
@@ -168,7 +151,7 @@ impl Bench {
     }
 
     fn is_slow(&self, measurement: &Measurement, found: &Found) -> bool {
-        let is_peer = |tool: &str| ![CONTROL, SOURCE].contains(&tool) && !tool.starts_with("ours");
+        let is_peer = |tool: &str| tool != CONTROL && !tool.starts_with("ours");
         let samples = self.results.newest(measurement.id);
         let peers =
             samples.into_iter().filter(|sample| sample.session == self.session && is_peer(&sample.tool));
@@ -271,7 +254,6 @@ fn takes_part(measurement: &Measurement, found: &Found) -> bool {
         (Work::First, _) => true,
         (Work::Unchanged | Work::Changed | Work::Growth, role) => role != Role::PeerThroughServer,
         (Work::Restore, role) => matches!(role, Role::Ours | Role::Peer),
-        (Work::Mounted(what), role) if what.is_ours_only() => role == Role::Ours,
         (Work::Ready | Work::Mounted(_), role) => {
             matches!(role, Role::Ours | Role::Peer) && found.tool.mount.is_some()
         }

@@ -61,7 +61,6 @@ impl Bench {
             let step = self.step(what, &mounted.tree, &target, &output);
             let mut watched = vec![mounted.process()];
             watched.extend(server.map(RunningServer::process));
-            self.warm_up(what, &mounted.tree, &output, &repository.log())?;
             let measured = self.runner.timed(&step, &repository.log(), IN_MOUNT_LIMIT, &watched)?;
             let in_mount = figures_in_mount(figures(&measured), &measured.watched);
             let rated = rated(what, in_mount, &mounted.tree, &output)?;
@@ -75,32 +74,6 @@ impl Bench {
         })?;
         files::remove(&target).map_err(file_error("remove", &target))?;
         Ok(figures)
-    }
-
-    /// The same done with the source itself.
-    pub(super) fn source_control(&mut self, what: InMount, corpus: Corpus) -> Result<Figures, Failure> {
-        let (source, output) = (self.sources.folder(corpus), self.options.work.join("output"));
-        let log = self.options.work.join("logs/control.log");
-        self.sources.cool()?;
-        self.warm_up(what, &source, &output, &log)?;
-        let step = self.step(what, &source, Path::new(""), &output);
-        Ok(figures(&self.runner.timed(&step, &log, IN_MOUNT_LIMIT, &[])?))
-    }
-
-    /// Does once what is measured when it is done again.
-    fn warm_up(&self, what: InMount, tree: &Path, output: &Path, log: &Path) -> Result<(), Failure> {
-        if !what.is_again() {
-            return Ok(());
-        }
-        let step = match what {
-            InMount::RandomReadsAgain => {
-                let output = Some(PathBuf::from("/dev/null"));
-                let image = tree.join(IMAGE_FILE).into_os_string();
-                Step { output, ..Step::new([OsString::from("cat"), image]) }
-            }
-            _ => self.step(what, tree, Path::new(""), output),
-        };
-        self.runner.untimed(&step, log, IN_MOUNT_LIMIT)
     }
 
     /// Does something in a cold mount, and unmounts.
@@ -117,9 +90,6 @@ impl Bench {
             Values { mountpoint: point.to_string_lossy().into_owned(), ..repository.newest(&marker) };
         repository.with_server(&marker, |server| {
             self.sources.cool()?;
-            for folder in found.kept(&values) {
-                files::remove(&folder).map_err(file_error("remove", &folder))?;
-            }
             let mounted = Mounted::open(found, &values, &repository.log())?;
             let done = work(&mounted, server)?;
             mounted.close(&self.runner)?;
@@ -134,33 +104,19 @@ impl Bench {
         // Into a file: some programs do less when nobody reads what they print.
         let output = Some(output.to_owned());
         match what {
-            InMount::Find | InMount::FindAgain => {
+            InMount::Find => {
                 Step { output, ..Step::new([word("find"), path(tree), word("-type"), word("f")]) }
             }
-            InMount::List | InMount::ListAgain => {
-                Step { output, ..Step::new([word("ls"), word("-lR"), path(tree)]) }
-            }
+            InMount::List => Step { output, ..Step::new([word("ls"), word("-lR"), path(tree)]) },
             InMount::Grep => {
                 Step { output, ..Step::new([word("grep"), word("-rl"), word(PATTERN), path(&subtree)]) }
             }
-            InMount::GrepAll => {
-                Step { output, ..Step::new([word("grep"), word("-rl"), word(PATTERN), path(tree)]) }
-            }
             InMount::Copy => Step::new([word("cp"), word("-r"), path(&subtree), path(target)]),
-            InMount::CopyAll => Step::new([word("cp"), word("-r"), path(tree), path(target)]),
-            // Through a pipe: with /dev/null as its archive it reads nothing.
-            InMount::TarAll => Step::new([
-                word("sh"),
-                word("-c"),
-                word("tar cf - -C \"$1\" . | cat > /dev/null"),
-                word("sh"),
-                path(tree),
-            ]),
             InMount::Sequential => {
                 let output = Some(PathBuf::from("/dev/null"));
                 Step { output, ..Step::new([word("cat"), path(&tree.join(SEQUENTIAL_FILE))]) }
             }
-            InMount::RandomReads | InMount::RandomReadsAgain => {
+            InMount::RandomReads => {
                 let seconds = word(&RANDOM_READS_S.to_string());
                 let own = path(&self.runner.own);
                 Step {
@@ -175,9 +131,7 @@ impl Bench {
     fn expected_lines(&mut self, what: InMount, corpus: Corpus) -> Result<Option<u64>, Failure> {
         match what {
             InMount::Find | InMount::List | InMount::Grep => {}
-            InMount::FindAgain | InMount::ListAgain | InMount::GrepAll => {}
-            InMount::Copy | InMount::CopyAll | InMount::TarAll => return Ok(None),
-            InMount::Sequential | InMount::RandomReads | InMount::RandomReadsAgain => return Ok(None),
+            InMount::Copy | InMount::Sequential | InMount::RandomReads => return Ok(None),
         }
         if let Some(lines) = self.expected.get(&what) {
             return Ok(Some(*lines));
@@ -206,14 +160,13 @@ fn figures_in_mount(figures: Figures, watched: &[ProcessUse]) -> Figures {
 /// Adds the rate, where one is measured.
 fn rated(what: InMount, figures: Figures, tree: &Path, output: &Path) -> Result<Figures, Failure> {
     match what {
-        InMount::Find | InMount::List | InMount::FindAgain | InMount::ListAgain => Ok(figures),
-        InMount::Grep | InMount::GrepAll | InMount::Copy | InMount::CopyAll | InMount::TarAll => Ok(figures),
+        InMount::Find | InMount::List | InMount::Grep | InMount::Copy => Ok(figures),
         InMount::Sequential => {
             let path = tree.join(SEQUENTIAL_FILE);
             let bytes = fs::metadata(&path).map_err(|error| format!("{}: {error}", path.display()))?.len();
             Ok(Figures { rate: Some(bytes as f64 / 1e6 / figures.wall_s), ..figures })
         }
-        InMount::RandomReads | InMount::RandomReadsAgain => {
+        InMount::RandomReads => {
             let read = fs::read(output).map_err(file_error("read", output))?;
             let reads: RandomReads = serde_json::from_slice(&read).map_err(|error| error.to_string())?;
             Ok(Figures { rate: Some(reads.per_s), p99_us: Some(reads.p99_us), ..figures })
@@ -226,11 +179,8 @@ fn compare_read(what: InMount, source: &Path, tree: &Path, target: &Path) -> Res
     match what {
         InMount::Copy => compare(&source.join(SUBTREE), &target.join("net")),
         InMount::Sequential => compare(&source.join(SEQUENTIAL_FILE), &tree.join(SEQUENTIAL_FILE)),
-        InMount::CopyAll => compare(source, target),
-        // Of listings, the lines were counted; random reads and `tar` keep nothing.
-        InMount::Find | InMount::List | InMount::FindAgain | InMount::ListAgain => Ok(()),
-        InMount::Grep | InMount::GrepAll | InMount::TarAll => Ok(()),
-        InMount::RandomReads | InMount::RandomReadsAgain => Ok(()),
+        // Of listings, the lines were counted; random reads keep nothing.
+        InMount::Find | InMount::List | InMount::Grep | InMount::RandomReads => Ok(()),
     }
 }
 

@@ -97,11 +97,6 @@ impl Found {
         self.tool.mount.map(|template| self.step(template, values))
     }
 
-    /// Folders with what it keeps of a repository from one mount to the next.
-    pub(crate) fn kept(&self, values: &Values) -> Vec<PathBuf> {
-        self.tool.kept.iter().map(|folder| PathBuf::from(values.expand(folder))).collect()
-    }
-
     pub(crate) fn unmount(&self, values: &Values) -> Step {
         if self.tool.unmount.is_empty() {
             return Step::new(["fusermount3", "-u", &values.mountpoint]);

@@ -37,8 +37,6 @@ pub(crate) struct Tool {
     pub(crate) unmount: &'static [&'static str],
     /// Where a mount shows the folder that was backed up.
     pub(crate) tree: TreeAt,
-    /// Folders with data of the repository that it keeps from earlier mounts: removed before each.
-    pub(crate) kept: &'static [&'static str],
 }
 
 /// What a tool is to the comparison.

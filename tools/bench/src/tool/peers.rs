@@ -19,7 +19,6 @@ pub(super) const OURS: Tool = Tool {
     mount: Some(&["mount", "{mountpoint}", "--foreground"]),
     unmount: &["umount", "{mountpoint}"],
     tree: TreeAt::BelowLastFolder,
-    kept: &["{state}/cache/objects"],
 };
 
 pub(super) const OURS_FOLDER: Tool = Tool {
@@ -56,7 +55,6 @@ pub(super) const RESTIC: Tool = Tool {
     mount: Some(&["mount", "{mountpoint}"]),
     unmount: FUSERMOUNT,
     tree: TreeAt::Below("snapshots/latest"),
-    kept: &[],
 };
 
 pub(super) const RESTIC_SERVED: Tool = Tool {
@@ -95,7 +93,6 @@ pub(super) const RUSTIC: Tool = Tool {
     mount: Some(&["mount", "{mountpoint}", "latest"]),
     unmount: FUSERMOUNT,
     tree: TreeAt::Below(""),
-    kept: &[],
 };
 
 pub(super) const BORG: Tool = Tool {
@@ -120,7 +117,6 @@ pub(super) const BORG: Tool = Tool {
     mount: Some(&["mount", "-f", "{repository}::a{number}", "{mountpoint}"]),
     unmount: FUSERMOUNT,
     tree: TreeAt::Below(""),
-    kept: &[],
 };
 
 pub(super) const BUPSTASH: Tool = Tool {
@@ -147,7 +143,6 @@ pub(super) const BUPSTASH: Tool = Tool {
     mount: None,
     unmount: FUSERMOUNT,
     tree: TreeAt::Below(""),
-    kept: &[],
 };
 
 pub(super) const CONSERVE: Tool = Tool {
@@ -167,7 +162,6 @@ pub(super) const CONSERVE: Tool = Tool {
     mount: None,
     unmount: FUSERMOUNT,
     tree: TreeAt::Below(""),
-    kept: &[],
 };
 
 /// Run as it stands, not as an argument of the tool.
