@@ -10,6 +10,7 @@ mod corpus;
 mod error;
 mod files;
 mod machine;
+mod measurements;
 mod mounted;
 mod random;
 mod read;

@@ -2,7 +2,8 @@
 
 use super::goal::newest_of_runs;
 use super::text;
-use crate::rows::{InMount, Measurement, Metric, Work};
+use crate::measurements::{InMount, Measurement, Work};
+use crate::rows::Metric;
 use crate::sample::{Figures, Outcome, Results, Sample};
 use crate::statistics::Spread;
 

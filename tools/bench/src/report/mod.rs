@@ -10,7 +10,8 @@ use std::io;
 use std::path::Path;
 
 use crate::error::{BenchError, file_error};
-use crate::rows::{GROUPS, MEASUREMENTS, ROWS};
+use crate::measurements::MEASUREMENTS;
+use crate::rows::{GROUPS, ROWS};
 use crate::sample::{Results, Session};
 use goal::{Reached, Verdict};
 

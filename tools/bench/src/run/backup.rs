@@ -3,7 +3,7 @@
 use super::{Bench, figures};
 use crate::corpus::Corpus;
 use crate::error::{BenchError, Failure};
-use crate::rows::{Measurement, Work};
+use crate::measurements::{Measurement, Work};
 use crate::sample::Figures;
 use crate::tool::{Found, Role};
 

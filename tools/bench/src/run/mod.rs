@@ -13,8 +13,8 @@ use crate::child::{Measured, Runner};
 use crate::corpus::{Corpus, Manifest};
 use crate::error::{BenchError, Failure, file_error, io_error};
 use crate::machine::Machine;
+use crate::measurements::{Measurement, Work};
 use crate::repository::Repository;
-use crate::rows::{Measurement, Work};
 use crate::sample::{Figures, Outcome, Results, Sample, Session, ToolLine};
 use crate::sources::Sources;
 use crate::tool::{Found, Role};
@@ -50,7 +50,7 @@ struct Bench {
     results: Results,
     session: u32,
     /// Lines that commands print over the source itself, to check what mounts show.
-    expected: BTreeMap<crate::rows::InMount, u64>,
+    expected: BTreeMap<crate::measurements::InMount, u64>,
 }
 
 /// The plain copy that restores are set beside.

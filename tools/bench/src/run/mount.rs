@@ -11,10 +11,10 @@ use crate::corpus::{Corpus, IMAGE_FILE};
 use crate::error::{BenchError, Failure, file_error};
 use crate::files;
 use crate::machine::ProcessUse;
+use crate::measurements::InMount;
 use crate::mounted::{IN_MOUNT_LIMIT, Mounted};
 use crate::read::RandomReads;
 use crate::repository::Repository;
-use crate::rows::InMount;
 use crate::sample::Figures;
 use crate::tool::{Found, RunningServer, Values};
 
