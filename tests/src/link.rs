@@ -11,6 +11,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+
 /// What a link is like at the moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Conditions {
@@ -75,12 +77,19 @@ struct Packet {
 const QUEUE: Duration = Duration::from_millis(200);
 /// How often threads look whether the link has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Of a socket: what a fast sender sends while the threads of the link wait for a processor.
+const BUFFER: usize = 4 << 20;
 /// Largest UDP packet.
 const PACKET_MAX: usize = 65_536;
 
 impl Link {
     /// A link to a server at `HOST:PORT`.
     pub fn to(server: &str, conditions: Conditions) -> Self {
+        Self::at("127.0.0.1:0", server, conditions)
+    }
+
+    /// A link at an address, for clients that have been told already whom to call.
+    pub fn at(address: &str, server: &str, conditions: Conditions) -> Self {
         let server: SocketAddr = server.parse().unwrap();
         let shared = Arc::new(Shared {
             conditions: Mutex::new(conditions),
@@ -88,7 +97,7 @@ impl Link {
             up: Direction::default(),
             down: Direction::default(),
         });
-        let front = Arc::new(socket());
+        let front = Arc::new(socket_at(address));
         let address = front.local_addr().unwrap().to_string();
         let mut threads = Vec::new();
         for is_up in [true, false] {
@@ -127,14 +136,16 @@ impl Shared {
     /// Takes packets at the link's address, and has a socket for each client, so that the server can tell them apart.
     fn take_from_clients(self: &Arc<Self>, front: &Arc<UdpSocket>, server: SocketAddr) {
         let mut clients: HashMap<SocketAddr, (Arc<UdpSocket>, JoinHandle<()>)> = HashMap::new();
+        let mut buffer = vec![0; PACKET_MAX];
         while !self.has_ended() {
-            let Some((bytes, client)) = receive(front) else { continue };
+            let Some((bytes, client)) = receive(front, &mut buffer) else { continue };
             let (through, _) = clients.entry(client).or_insert_with(|| {
                 let behind = Arc::new(socket());
                 let (shared, taken, front) = (Arc::clone(self), Arc::clone(&behind), Arc::clone(front));
                 let answers = thread::spawn(move || {
+                    let mut buffer = vec![0; PACKET_MAX];
                     while !shared.has_ended() {
-                        if let Some((bytes, _)) = receive(&taken) {
+                        if let Some((bytes, _)) = receive(&taken, &mut buffer) {
                             shared.send(false, bytes, &front, client);
                         }
                     }
@@ -193,19 +204,21 @@ impl Shared {
 }
 
 fn socket() -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket_at("127.0.0.1:0")
+}
+
+fn socket_at(address: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(address).unwrap();
     socket.set_read_timeout(Some(LOOK_EVERY)).unwrap();
+    // The link drops packets by its own rules; where the system allows less than this, at most it loses some of a burst.
+    set_socket_recv_buffer_size(&socket, BUFFER).unwrap();
     socket
 }
 
 /// A packet, and who sent it; nothing for a while.
-fn receive(socket: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
-    let mut bytes = vec![0; PACKET_MAX];
-    match socket.recv_from(&mut bytes) {
-        Ok((length, from)) => {
-            bytes.truncate(length);
-            Some((bytes, from))
-        }
+fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(Vec<u8>, SocketAddr)> {
+    match socket.recv_from(buffer) {
+        Ok((length, from)) => Some((buffer[..length].to_vec(), from)),
         // A server that is gone is told of by an error of the socket.
         Err(error) => {
             let is_usual = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::ConnectionRefused];
