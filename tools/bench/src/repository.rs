@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::child::{Measured, Runner};
 use crate::corpus::Corpus;
-use crate::error::{Failure, file_error};
+use crate::error::{BenchError, Failure, file_error};
 use crate::files;
 use crate::machine;
 use crate::tool::{Found, RunningServer, ServerKind, Values, invitation, make_vault};
@@ -52,7 +52,7 @@ impl<'a> Repository<'a> {
     /// Makes it anew, with no backup in it.
     pub(crate) fn create(&self) -> Result<Marker, Failure> {
         self.remove()?;
-        let state = self.folder.join("state");
+        let state = self.state();
         fs::create_dir_all(&state).map_err(file_error("create", &state))?;
         let data = self.data();
         let Some((kind, program)) = &self.found.server else {
@@ -134,7 +134,7 @@ impl<'a> Repository<'a> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         Values {
             repository: text(&self.data()),
-            state: text(&self.folder.join("state")),
+            state: text(&self.state()),
             source: text(&self.source),
             number,
             ..Values::default()
@@ -145,6 +145,15 @@ impl<'a> Repository<'a> {
     pub(crate) fn bytes(&self) -> Result<u64, Failure> {
         let data = self.data();
         Ok(files::size_of(&data).map_err(file_error("count", &data))?.bytes)
+    }
+
+    /// Removes what mounts and restores have kept of what they read: the next one is to be the first.
+    pub(crate) fn forget_what_was_read(&self) -> Result<(), BenchError> {
+        for folder in self.found.tool.kept {
+            let path = self.state().join(folder);
+            files::remove(&path).map_err(file_error("remove", &path))?;
+        }
+        Ok(())
     }
 
     /// Reads all of it once, so that the page cache holds it.
@@ -164,6 +173,11 @@ impl<'a> Repository<'a> {
     /// The folder that backups go to.
     fn data(&self) -> PathBuf {
         self.folder.join("repository")
+    }
+
+    /// The tool's own folder.
+    fn state(&self) -> PathBuf {
+        self.folder.join("state")
     }
 
     fn marker_path(&self) -> PathBuf {

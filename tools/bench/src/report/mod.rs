@@ -91,7 +91,7 @@ fn conditions(session: &Session, sessions: &[Session]) -> String {
     }
     text.push_str(&format!(
         "\n\n**Caches**: what is backed up is in the page cache. The page cache is {} when a restore begins and empty when \
-         a mount begins; our server has just been started.\nEverything written is on the disk before a step begins.\n\n",
+         a mount begins; our server has just been started,\nand nothing is left on the disk of what earlier mounts and restores of ours have read. Everything written is on the disk before a step begins.\n\n",
         if session.restore_cache == "warm" { "filled with the repository" } else { "empty" }
     ));
     text.push_str("| program | version | settings |\n|---|---|---|\n");

@@ -88,6 +88,7 @@ impl Bench {
         let point = self.options.work.join("mount").join(found.name());
         let values =
             Values { mountpoint: point.to_string_lossy().into_owned(), ..repository.newest(&marker) };
+        repository.forget_what_was_read()?;
         repository.with_server(&marker, |server| {
             self.sources.cool()?;
             let mounted = Mounted::open(found, &values, &repository.log())?;

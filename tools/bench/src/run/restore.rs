@@ -22,6 +22,7 @@ impl Bench {
     ) -> Result<Figures, Failure> {
         let repository = self.repository(corpus, found);
         let marker = repository.ensure_current(self.sources.round(corpus))?;
+        repository.forget_what_was_read()?;
         let target = self.empty_target()?;
         let values = Values { target: target.to_string_lossy().into_owned(), ..repository.newest(&marker) };
         let step = found.restore(&values);

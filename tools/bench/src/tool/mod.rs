@@ -27,6 +27,8 @@ pub(crate) struct Tool {
     pub(crate) is_sealed: bool,
     pub(crate) server: Option<ServerKind>,
     pub(crate) environment: &'static [(&'static str, &'static str)],
+    /// Below `{state}`: what mounts and restores keep of what they read, for the next ones. What a backup keeps is not in it.
+    pub(crate) kept: &'static [&'static str],
     pub(crate) create: &'static [&'static [&'static str]],
     pub(crate) backup: &'static [&'static str],
     pub(crate) restore: &'static [&'static str],
