@@ -1,8 +1,8 @@
 //! The benchmark: BackStore and its peers, on the same machine, with the same data, in one run.
 //!
 //! `corpora` makes what is backed up, `run` measures and appends every sample to a file, `report` makes tables of it.
-//! It runs the programs as a user would and links none of them, so that it measures what a user gets. Linux only: it
-//! reads `/proc`. It is no test: a failing program is a failed sample, and the run goes on.
+//! It runs the programs as a user would and links none of them, so that it measures what a user gets; the slow link is
+//! that of the tests. Linux only: it reads `/proc`. It is no test: a failing program is a failed sample, and the run goes on.
 
 mod child;
 mod cli;
@@ -19,6 +19,7 @@ mod repository;
 mod rows;
 mod run;
 mod sample;
+mod serving;
 mod sources;
 mod statistics;
 mod tool;

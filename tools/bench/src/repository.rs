@@ -11,6 +11,7 @@ use crate::corpus::Corpus;
 use crate::error::{BenchError, Failure, file_error};
 use crate::files;
 use crate::machine;
+use crate::serving::{Route, Serving};
 use crate::tool::{Found, RunningServer, ServerKind, Values, invitation, make_vault};
 
 /// A backup or restore that takes longer has failed.
@@ -85,9 +86,8 @@ impl<'a> Repository<'a> {
         let values = self.values_of(before, before.backups + 1);
         machine::sync();
         let step = self.found.backup(&values);
-        let measured = self.with_server(before, |server| {
-            let watched: Vec<u32> = server.iter().map(|server| server.process()).collect();
-            self.runner.timed(&step, &self.log(), STEP_LIMIT, &watched)
+        let measured = self.with_server(before, Route::Direct, |serving| {
+            self.runner.timed(&step, &self.log(), STEP_LIMIT, &serving.processes())
         })?;
         let marker = Marker { backups: before.backups + 1, round, port: before.port };
         let bytes = serde_json::to_vec(&marker).unwrap_or_default();
@@ -110,12 +110,19 @@ impl<'a> Repository<'a> {
     pub(crate) fn with_server<T>(
         &self,
         marker: &Marker,
-        work: impl FnOnce(Option<&RunningServer>) -> Result<T, Failure>,
+        route: Route,
+        work: impl FnOnce(&Serving) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let Some((kind, program)) = &self.found.server else { return work(None) };
-        let server = RunningServer::start(*kind, program, &self.data(), marker.port, &self.server_log())?;
-        let done = work(Some(&server))?;
-        server.stop()?;
+        let serving = match &self.found.server {
+            None => Serving::NOTHING,
+            Some((kind, program)) => {
+                let port = route.server_port(marker.port);
+                let server = RunningServer::start(*kind, program, &self.data(), port, &self.server_log())?;
+                Serving::new(server, route, marker.port)?
+            }
+        };
+        let done = work(&serving)?;
+        serving.stop()?;
         Ok(done)
     }
 

@@ -16,7 +16,8 @@ use crate::mounted::{IN_MOUNT_LIMIT, Mounted};
 use crate::read::RandomReads;
 use crate::repository::Repository;
 use crate::sample::Figures;
-use crate::tool::{Found, RunningServer, Values};
+use crate::serving::{Route, Serving};
+use crate::tool::{Found, Values};
 
 /// The file that is read from its beginning to its end.
 const SEQUENTIAL_FILE: &str = "clip3.bin";
@@ -30,10 +31,11 @@ impl Bench {
     /// From the command to the first listing.
     pub(super) fn ready(&self, corpus: Corpus, found: &Found) -> Result<Figures, Failure> {
         let repository = self.repository(corpus, found);
-        self.mounted(corpus, found, &repository, |mounted, server| {
+        self.mounted(corpus, found, &repository, |mounted, serving| {
             let failed = |_| Failure::Tool("the mount ended by itself".to_owned());
             let used = ProcessUse::of(mounted.process()).map_err(failed)?;
-            let server = server.map(|server| ProcessUse::of(server.process())).transpose().map_err(failed)?;
+            let server = serving.processes().first().map(|server| ProcessUse::of(*server));
+            let server = server.transpose().map_err(failed)?;
             Ok(Figures {
                 wall_s: mounted.ready_s,
                 tree_s: Some(mounted.tree_s),
@@ -57,10 +59,10 @@ impl Bench {
         let target = self.empty_target()?;
         let output = self.options.work.join("output");
         let repository = self.repository(corpus, found);
-        let figures = self.mounted(corpus, found, &repository, |mounted, server| {
+        let figures = self.mounted(corpus, found, &repository, |mounted, serving| {
             let step = self.step(what, &mounted.tree, &target, &output);
             let mut watched = vec![mounted.process()];
-            watched.extend(server.map(RunningServer::process));
+            watched.extend(serving.processes());
             let measured = self.runner.timed(&step, &repository.log(), IN_MOUNT_LIMIT, &watched)?;
             let in_mount = figures_in_mount(figures(&measured), &measured.watched);
             let rated = rated(what, in_mount, &mounted.tree, &output)?;
@@ -82,17 +84,17 @@ impl Bench {
         corpus: Corpus,
         found: &Found,
         repository: &Repository<'_>,
-        work: impl FnOnce(&Mounted, Option<&RunningServer>) -> Result<T, Failure>,
+        work: impl FnOnce(&Mounted, &Serving) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let marker = repository.ensure_current(self.sources.round(corpus))?;
         let point = self.options.work.join("mount").join(found.name());
         let values =
             Values { mountpoint: point.to_string_lossy().into_owned(), ..repository.newest(&marker) };
         repository.forget_what_was_read()?;
-        repository.with_server(&marker, |server| {
+        repository.with_server(&marker, Route::Direct, |serving| {
             self.sources.cool()?;
             let mounted = Mounted::open(found, &values, &repository.log())?;
-            let done = work(&mounted, server)?;
+            let done = work(&mounted, serving)?;
             mounted.close(&self.runner)?;
             Ok(done)
         })

@@ -11,6 +11,7 @@ use crate::files;
 use crate::machine;
 use crate::repository::STEP_LIMIT;
 use crate::sample::Figures;
+use crate::serving::Route;
 use crate::tool::{Found, Values};
 
 impl Bench {
@@ -26,15 +27,14 @@ impl Bench {
         let target = self.empty_target()?;
         let values = Values { target: target.to_string_lossy().into_owned(), ..repository.newest(&marker) };
         let step = found.restore(&values);
-        let measured = repository.with_server(&marker, |server| {
+        let measured = repository.with_server(&marker, Route::Direct, |serving| {
             if self.options.restores_warm {
                 repository.warm()?;
                 machine::sync();
             } else {
                 self.sources.cool()?;
             }
-            let watched: Vec<u32> = server.iter().map(|server| server.process()).collect();
-            self.runner.timed(&step, &repository.log(), STEP_LIMIT, &watched)
+            self.runner.timed(&step, &repository.log(), STEP_LIMIT, &serving.processes())
         })?;
         if is_checked {
             let source = self.sources.folder(corpus);
