@@ -71,7 +71,7 @@ struct RunArgs {
     /// Folder made by `corpora`
     #[arg(long, value_name = "DIR")]
     corpora: PathBuf,
-    /// Folder for repositories, restores and logs; 25 GB are needed
+    /// Folder on a disk for repositories, restores and logs; 25 GB are needed
     #[arg(long, value_name = "DIR")]
     work: PathBuf,
     /// Results are appended to this file
@@ -86,7 +86,7 @@ struct RunArgs {
     /// How often everything is measured
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
-    /// Everything once
+    /// Everything once, and a tenth of the very many versions
     #[arg(long, conflicts_with = "runs")]
     quick: bool,
     /// Go on with the last session in the results: what it has is not measured again
@@ -203,10 +203,15 @@ fn measure_all(args: &RunArgs) -> Result<(), BenchError> {
         repeats_slow: args.repeat_slow,
         restores_warm: args.restore_warm,
         keeps: args.keep,
+        versions: if args.quick { QUICK_VERSIONS } else { VERSIONS },
         time_limit: args.minutes.map(|minutes| Duration::from_secs(minutes * 60)),
         idle_patience: Duration::from_secs(args.idle_wait),
     })
 }
+
+/// Of the mount of very many versions; making them takes minutes.
+const VERSIONS: u32 = 10_000;
+const QUICK_VERSIONS: u32 = 1000;
 
 fn print_report(args: &ReportArgs) -> Result<(), BenchError> {
     let results = Results::open(&args.results)?;

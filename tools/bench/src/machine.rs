@@ -110,12 +110,38 @@ pub(crate) fn drop_caches() -> io::Result<()> {
     fs::write("/proc/sys/vm/drop_caches", "3")
 }
 
+/// Forgets cached names and attributes, and keeps the disk's blocks that they were read from. Needs root.
+pub(crate) fn drop_names() -> io::Result<()> {
+    sync();
+    fs::write("/proc/sys/vm/drop_caches", "2")
+}
+
+/// Waits until a process does nothing any more, at most so long: less than two ticks of the clock in three seconds.
+pub(crate) fn wait_until_at_rest(process: u32, patience: Duration) -> io::Result<ProcessUse> {
+    let started = Instant::now();
+    let mut before = ProcessUse::of(process)?;
+    loop {
+        std::thread::sleep(REST);
+        let now = ProcessUse::of(process)?;
+        let is_at_rest = (now.cpu_s - before.cpu_s) * ticks_per_s() < 2.0;
+        if is_at_rest || started.elapsed() > patience {
+            return Ok(now);
+        }
+        before = now;
+    }
+}
+
+/// Who works so little in that time is at rest.
+const REST: Duration = Duration::from_secs(3);
+
 /// What a running process has used.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ProcessUse {
     pub(crate) cpu_s: f64,
     /// Peak of its resident memory since it was started.
     pub(crate) peak_mib: f64,
+    /// Its resident memory now.
+    pub(crate) resident_mib: f64,
 }
 
 impl ProcessUse {
@@ -125,6 +151,7 @@ impl ProcessUse {
         Ok(Self {
             cpu_s: cpu_ticks(&stat) as f64 / ticks_per_s(),
             peak_mib: kib_field(&status, "VmHWM") as f64 / 1024.0,
+            resident_mib: kib_field(&status, "VmRSS") as f64 / 1024.0,
         })
     }
 }

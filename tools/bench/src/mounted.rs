@@ -109,6 +109,16 @@ impl Mounted {
         tree.ok_or_else(|| Failure::Tool("the mount does not show what was backed up".to_owned()))
     }
 
+    /// The same folder in the version before.
+    pub(crate) fn earlier_tree(&self) -> Result<PathBuf, Failure> {
+        let inside = self.tree.strip_prefix(&self.point).unwrap_or(&self.tree);
+        let newest = inside.components().next().map(|version| self.point.join(version));
+        let earlier = folders(&self.point).into_iter().filter(|folder| Some(folder) != newest.as_ref()).max();
+        let inner: PathBuf = inside.components().skip(1).collect();
+        let tree = earlier.map(|folder| folder.join(inner)).filter(|tree| has_entries(tree));
+        tree.ok_or_else(|| Failure::Tool("the mount does not show the version before".to_owned()))
+    }
+
     /// The program that serves it.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
@@ -190,12 +200,17 @@ fn has_entries(folder: &Path) -> bool {
 
 /// The last, by name, of the folders that are not hidden.
 fn last_folder(folder: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(folder).ok()?.filter_map(Result::ok);
+    folders(folder).into_iter().max()
+}
+
+/// The folders that are not hidden.
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let folders = entries.filter(|entry| {
         let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
         !is_hidden && entry.file_type().is_ok_and(|kind| kind.is_dir())
     });
-    folders.map(|entry| entry.path()).max()
+    folders.map(|entry| entry.path()).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::child::{Measured, Runner};
+use crate::child::{Measured, Runner, call};
 use crate::corpus::Corpus;
 use crate::error::{BenchError, Failure, file_error};
 use crate::files;
@@ -17,6 +17,8 @@ use crate::tool::{Found, RunningServer, ServerKind, Values, invitation, make_vau
 /// A backup or restore that takes longer has failed.
 pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(900);
 const CREATE_LIMIT: Duration = Duration::from_secs(120);
+/// Versions after which a repository is marked as whole again.
+const VERSIONS_AT_ONCE: u32 = 500;
 
 /// Where a tool keeps one corpus.
 #[derive(Debug)]
@@ -81,8 +83,7 @@ impl<'a> Repository<'a> {
 
     /// Backs the source up, as it is after so many changes.
     pub(crate) fn backup(&self, before: &Marker, round: u32) -> Result<Measured, Failure> {
-        let path = self.marker_path();
-        files::remove(&path).map_err(file_error("remove", &path))?;
+        self.unmark()?;
         let values = self.values_of(before, before.backups + 1);
         machine::sync();
         let step = self.found.backup(&values);
@@ -90,9 +91,21 @@ impl<'a> Repository<'a> {
             self.runner.timed(&step, &self.log(), STEP_LIMIT, &serving.processes())
         })?;
         let marker = Marker { backups: before.backups + 1, round, port: before.port };
-        let bytes = serde_json::to_vec(&marker).unwrap_or_default();
-        fs::write(&path, bytes).map_err(file_error("write", &path))?;
+        self.mark(&marker)?;
         Ok(measured)
+    }
+
+    /// It is whole, and holds this.
+    fn mark(&self, marker: &Marker) -> Result<(), BenchError> {
+        let path = self.marker_path();
+        let bytes = serde_json::to_vec(marker).unwrap_or_default();
+        fs::write(&path, bytes).map_err(file_error("write", &path))
+    }
+
+    /// It is not whole until it is marked again.
+    fn unmark(&self) -> Result<(), BenchError> {
+        let path = self.marker_path();
+        files::remove(&path).map_err(file_error("remove", &path))
     }
 
     /// Brings it up to date, unless it is.
@@ -104,6 +117,32 @@ impl<'a> Repository<'a> {
         };
         self.backup(&marker, round)?;
         self.marker().ok_or_else(|| Failure::Tool("the repository is not whole".to_owned()))
+    }
+
+    /// Backs the source up until there are so many versions, each after a change. Nothing is measured, so the program is
+    /// started without the process that measures.
+    pub(crate) fn ensure_versions(
+        &self,
+        count: u32,
+        change: impl Fn(u32) -> Result<(), BenchError>,
+    ) -> Result<Marker, Failure> {
+        let mut marker = self.ensure_current(0)?;
+        while marker.backups < count {
+            let until = count.min(marker.backups + VERSIONS_AT_ONCE);
+            self.unmark()?;
+            let mut step = self.found.backup(&self.values_of(&marker, until)).command();
+            self.with_server(&marker, Route::Direct, |_| {
+                for number in marker.backups..until {
+                    change(number)?;
+                    call(&mut step).map_err(|error| error.to_string())?;
+                }
+                Ok(())
+            })?;
+            marker = Marker { backups: until, ..marker };
+            self.mark(&marker)?;
+            eprintln!("  {until} of {count} versions");
+        }
+        Ok(marker)
     }
 
     /// Does something while its server runs, if it has one.

@@ -1,6 +1,7 @@
 //! The goals, which name what they are about.
 
-use crate::measurements::{MEASUREMENTS, Measurement};
+use crate::measurements::{Control, MEASUREMENTS, Measurement};
+use crate::serving::FAR_BYTES_PER_S;
 
 /// A line of the tables: what a goal is about.
 #[derive(Debug, PartialEq)]
@@ -32,6 +33,10 @@ pub(crate) enum Metric {
     Throughput,
     /// Reads a second.
     ReadsPerS,
+    /// Bytes that came from the server.
+    FetchedBytes,
+    /// Memory of a mount that has nothing to do, MiB.
+    RestMib,
 }
 
 impl Metric {
@@ -39,36 +44,46 @@ impl Metric {
         match self {
             Self::Throughput | Self::ReadsPerS => true,
             Self::Wall | Self::RepositoryBytes | Self::GrowthBytes | Self::PeakMib => false,
+            Self::FetchedBytes | Self::RestMib => false,
         }
     }
 }
 
-/// Which peers count.
+/// What our figure is set beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Against {
+    /// The best of all peers.
     Any,
-    /// Those that encrypt.
+    /// The best of those that encrypt.
     Sealed,
+    /// No peer, but this, on the same machine in the same run.
+    Control(Control),
 }
 
 /// What has to be reached.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Goal {
-    /// At most so many times the best peer's figure.
+    /// At most so many times the figure it is set beside.
     AtMost(f64),
-    /// So many times as good as the best peer.
+    /// At least so many times that figure, where high ones are good.
+    AtLeast(f64),
+    /// So many times as good as that.
     TimesBetter(f64),
-    /// At most this, whatever peers do.
+    /// At most this, whatever others do.
     Below(f64),
+    /// At least this, whatever others do.
+    Above(f64),
 }
 
 /// The groups, in the order of the report.
-pub(crate) const GROUPS: &[&str] = &[FIRST, AGAIN, SIZE, RESTORE, MOUNT, MEMORY];
+pub(crate) const GROUPS: &[&str] = &[FIRST, AGAIN, SIZE, RESTORE, MOUNT, SPEED, MEMORY];
 const FIRST: &str = "First backup";
 const AGAIN: &str = "Backup again";
 const SIZE: &str = "Size of the repository";
 const RESTORE: &str = "Full restore";
 const MOUNT: &str = "Mount";
+/// Its rows are set beside controls, not peers.
+pub(crate) const SPEED: &str = "Mount, beside the file system and a restore";
 const MEMORY: &str = "Memory";
 
 /// A row about the way through QUIC that counts all peers; the exceptions are spelled out below.
@@ -82,6 +97,22 @@ const fn row(
 ) -> Row {
     Row { id, group, title, measurement, metric, ours: "ours", against: Against::Any, goal }
 }
+
+/// A row about our mount that no peer is set beside.
+const fn beside(
+    control: Control,
+    id: &'static str,
+    title: &'static str,
+    measurement: &'static str,
+    metric: Metric,
+    goal: Goal,
+) -> Row {
+    Row { against: Against::Control(control), ..row(SPEED, id, title, measurement, metric, goal) }
+}
+
+/// Of what the link to a far server carries, a sequential read reaches so much.
+const FAR_SHARE: f64 = 0.7;
+const FAR_MB_PER_S: f64 = FAR_SHARE * (FAR_BYTES_PER_S as f64) / 1e6;
 
 /// Every goal.
 #[rustfmt::skip]
@@ -112,6 +143,20 @@ pub(crate) const ROWS: &[Row] = &[
     row(MOUNT, "mount.copy", "`cp -r` of drivers/net", "mount.copy", Metric::Wall, Goal::TimesBetter(6.0)),
     row(MOUNT, "mount.sequential", "sequential read of 256 MiB", "mount.sequential", Metric::Throughput, Goal::TimesBetter(2.5)),
     row(MOUNT, "mount.random", "random 4 KiB reads in the disk image", "mount.random", Metric::ReadsPerS, Goal::TimesBetter(10.0)),
+    row(SPEED, "mount.versions", "command to first `ls`, 10,000 versions, server 20 ms away", "mount.versions", Metric::Wall, Goal::Below(0.15)),
+    row(SPEED, "mount.versions.memory", "memory of that mount at rest", "mount.versions", Metric::RestMib, Goal::Below(60.0)),
+    beside(Control::Ext4, "mount.find.cold", "`find` over the source tree, cold", "mount.find", Metric::Wall, Goal::AtMost(2.5)),
+    beside(Control::Ext4, "mount.find.warm", "`find` over the source tree, warm", "mount.find.warm", Metric::Wall, Goal::AtMost(1.3)),
+    beside(Control::Ext4, "mount.list.cold", "`ls -lR` over the source tree, cold", "mount.list", Metric::Wall, Goal::AtMost(2.5)),
+    beside(Control::Ext4, "mount.list.warm", "`ls -lR` over the source tree, warm", "mount.list.warm", Metric::Wall, Goal::AtMost(1.3)),
+    beside(Control::Restore, "mount.all.grep", "`grep -r` in the source tree, cold", "mount.all.grep", Metric::Wall, Goal::AtMost(1.5)),
+    beside(Control::Restore, "mount.all.copy", "`cp -r` of the source tree, cold", "mount.all.copy", Metric::Wall, Goal::AtMost(1.5)),
+    beside(Control::Restore, "mount.all.tar", "`tar` of the source tree, cold", "mount.all.tar", Metric::Wall, Goal::AtMost(1.5)),
+    beside(Control::Restore, "mount.sequential.near", "sequential read of 256 MiB, cold", "mount.sequential", Metric::Throughput, Goal::AtLeast(0.8)),
+    row(SPEED, "mount.sequential.far", "the same, server 20 ms away through 1 Gbit/s", "mount.sequential.far", Metric::Throughput, Goal::Above(FAR_MB_PER_S)),
+    row(SPEED, "mount.random.warm", "random 4 KiB reads in the disk image, warm", "mount.random.warm", Metric::ReadsPerS, Goal::Above(100_000.0)),
+    beside(Control::Restore, "mount.random.fetched", "the same, cold: bytes from the server", "mount.random.fetched", Metric::FetchedBytes, Goal::AtMost(1.0)),
+    beside(Control::Differing, "mount.diff", "`diff -r` of two versions sharing 99 %: bytes from the server", "mount.diff", Metric::FetchedBytes, Goal::AtMost(1.0)),
     row(MEMORY, "memory.small", "peak of the agent, first backup of 300k small files", "first.small", Metric::PeakMib, Goal::Below(80.0)),
     row(MEMORY, "memory.many", "peak of the agent, first backup of 3 million small files", "first.many", Metric::PeakMib, Goal::Below(80.0)),
 ];
@@ -146,7 +191,7 @@ mod tests {
     fn patterns() {
         assert_eq!(ids("first.src"), ["first.src"]);
         assert_eq!(ids("*.vm"), ["first.vm", "growth.vm", "restore.vm", "mount.ready.vm"]);
-        assert_eq!(ids("mount.f*,mount.c*"), ["mount.find", "mount.copy"]);
+        assert_eq!(ids("mount.f*,mount.c*"), ["mount.find", "mount.copy", "mount.find.warm"]);
         assert_eq!(ids("nothing"), Vec::<&str>::new());
         assert_eq!(chosen(None).len(), MEASUREMENTS.len());
     }
@@ -155,6 +200,17 @@ mod tests {
     fn rows_name_their_measurement() {
         assert_eq!(ids("size.small"), ["first.small"]);
         assert_eq!(ids("memory.*"), ["first.small", "first.many"]);
+        assert_eq!(ids("mount.*.cold"), ["mount.find", "mount.list"]);
+    }
+
+    #[test]
+    fn controls_are_measured_where_rows_are_set_beside_them() {
+        for row in ROWS {
+            let measurement = MEASUREMENTS.iter().find(|one| one.id == row.measurement);
+            if let Against::Control(control) = row.against {
+                assert_eq!(measurement.and_then(|one| one.control), Some(control), "{}", row.id);
+            }
+        }
     }
 
     #[test]

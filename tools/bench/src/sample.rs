@@ -89,6 +89,15 @@ pub(crate) struct Figures {
     /// Of random reads: the delay that one of a hundred passes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) p99_us: Option<f64>,
+    /// Bytes that came from the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fetched_bytes: Option<u64>,
+    /// Memory of a mount that has nothing to do, MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rest_mib: Option<f64>,
+    /// Of a mount of very many versions: how many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) versions: Option<u32>,
     /// Of a mount that is ready: seconds until the folder that was backed up was listed as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tree_s: Option<f64>,

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::child::call;
-use crate::corpus::{CHANGED_IMAGE, Corpus, IMAGE_FILE, change_some};
+use crate::corpus::{CHANGED_IMAGE, Corpus, IMAGE_FILE, change_some, changed, make_tiny};
 use crate::error::{BenchError, file_error};
-use crate::{files, machine};
+use crate::files::{self, FolderSize};
+use crate::machine;
 
 /// The folders to back up, and how often they were changed.
 #[derive(Debug)]
@@ -28,16 +29,16 @@ impl Sources {
     pub(crate) fn folder(&self, corpus: Corpus) -> PathBuf {
         match corpus {
             Corpus::Src | Corpus::Media | Corpus::Many => self.corpora.join(corpus.name()),
-            Corpus::Small | Corpus::Vm => self.copies.join(corpus.name()),
+            Corpus::Small | Corpus::Vm | Corpus::Edited | Corpus::Tiny => self.copies.join(corpus.name()),
         }
     }
 
-    /// Whether it was made.
+    /// Whether it, or what it is made of, was made.
     pub(crate) fn has(&self, corpus: Corpus) -> bool {
-        self.corpora.join(corpus.name()).is_dir()
+        corpus.origin().is_none_or(|folder| self.corpora.join(folder).is_dir())
     }
 
-    /// Copies a corpus that will be changed, unless it was copied before.
+    /// Copies or makes a corpus that will be changed, unless that was done before.
     pub(crate) fn prepare(&self, corpus: Corpus) -> Result<(), BenchError> {
         let folder = self.folder(corpus);
         if folder.is_dir() {
@@ -47,8 +48,13 @@ impl Sources {
         self.set_round(corpus, 0)?;
         let unfinished = folder.with_extension("unfinished");
         files::remove(&unfinished).map_err(file_error("remove", &unfinished))?;
-        let from = self.corpora.join(corpus.name());
-        call(Command::new("cp").args(["-a", "--sparse=always"]).arg(from).arg(&unfinished))?;
+        match corpus.origin() {
+            Some(origin) => {
+                let from = self.corpora.join(origin);
+                call(Command::new("cp").args(["-a", "--sparse=always"]).arg(from).arg(&unfinished))?;
+            }
+            None => make_tiny(&unfinished).map_err(file_error("create", &unfinished))?,
+        }
         fs::rename(&unfinished, &folder).map_err(file_error("rename to", &folder))
     }
 
@@ -58,22 +64,53 @@ impl Sources {
         text.trim().parse().unwrap_or(0)
     }
 
-    /// Changes a corpus: files of `small`, or the disk image (which has one changed state).
+    /// Changes a corpus: files of it, or the disk image (which has one changed state).
     pub(crate) fn advance(&self, corpus: Corpus) -> Result<(), BenchError> {
         let round = self.round(corpus) + 1;
         // First: whatever was backed up is out of date from now on, also if the change is cut off.
         self.set_round(corpus, round)?;
         let folder = self.folder(corpus);
         match corpus {
-            Corpus::Small => {
+            Corpus::Small | Corpus::Edited => {
                 change_some(&folder, round).map_err(file_error("change files in", &folder))?;
             }
             Corpus::Vm => self.set_image(CHANGED_IMAGE)?,
-            Corpus::Src | Corpus::Media | Corpus::Many => {}
+            Corpus::Src | Corpus::Media | Corpus::Many | Corpus::Tiny => {}
         }
         machine::sync();
         self.warm.set(None);
         Ok(())
+    }
+
+    /// Copies a corpus again: it is as it was.
+    pub(crate) fn renew(&self, corpus: Corpus) -> Result<(), BenchError> {
+        let folder = self.folder(corpus);
+        files::remove(&folder).map_err(file_error("remove", &folder))?;
+        self.prepare(corpus)
+    }
+
+    /// What the last change has made different: so many files, and their bytes before and after it together.
+    pub(crate) fn differing(&self, corpus: Corpus) -> Result<FolderSize, BenchError> {
+        let folder = self.folder(corpus);
+        let original = self.corpora.join(corpus.origin().unwrap_or(corpus.name()));
+        let paths = changed(&folder, self.round(corpus)).map_err(file_error("list", &folder))?;
+        let mut differing = FolderSize::default();
+        for path in paths {
+            let before = original.join(path.strip_prefix(&folder).unwrap_or(&path));
+            let old = fs::read(&before).map_err(file_error("read", &before))?;
+            let new = fs::read(&path).map_err(file_error("read", &path))?;
+            if old != new {
+                differing.files += 1;
+                differing.bytes += (old.len() + new.len()) as u64;
+            }
+        }
+        Ok(differing)
+    }
+
+    /// The next version of the corpus of few small files: one of them has a new line.
+    pub(crate) fn write_version(&self, number: u32) -> Result<(), BenchError> {
+        let path = self.folder(Corpus::Tiny).join("version.txt");
+        fs::write(&path, format!("{number}\n")).map_err(file_error("write", &path))
     }
 
     /// The disk image is as it was.
@@ -125,6 +162,23 @@ impl Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_differs_is_counted() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let src = dir.path().join("corpora/src");
+        fs::create_dir_all(&src).expect("made");
+        for number in 0..200 {
+            fs::write(src.join(format!("{number:03}")), [b'-'; 700]).expect("written");
+        }
+        let sources = Sources::new(&dir.path().join("corpora"), &dir.path().join("work"));
+        for _ in 0..2 {
+            sources.renew(Corpus::Edited).expect("copied");
+            sources.advance(Corpus::Edited).expect("changed");
+            let differing = sources.differing(Corpus::Edited).expect("counted");
+            assert_eq!((sources.round(Corpus::Edited), differing), (1, FolderSize { files: 2, bytes: 2800 }));
+        }
+    }
 
     #[test]
     fn corpora_never_change() {

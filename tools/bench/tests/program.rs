@@ -105,6 +105,58 @@ fn a_run_is_resumed_and_reported() {
     });
 }
 
+/// Stands in for our program: a backup is a copy beside its own files, and a restore wants to be the first.
+const OURS: &str = r#"#!/bin/sh
+set -e
+case "$1" in
+  --version) echo ours 1 ;;
+  backup) rm -rf "$BACKSTORE_HOME/copy"; cp -r "$SOURCE" "$BACKSTORE_HOME/copy" ;;
+  restore)
+    for kept in objects history; do
+      mkdir -p "$BACKSTORE_HOME/cache"
+      mkdir "$BACKSTORE_HOME/cache/$kept"
+    done
+    cp -r "$BACKSTORE_HOME/copy/." "$3" ;;
+esac
+"#;
+
+const OUR_SERVER: &str = r#"#!/bin/sh
+case "$1" in
+  init) mkdir "$2" ;;
+  account) echo an invitation ;;
+  serve) echo listening on 127.0.0.1:4287; exec sleep 600 ;;
+esac
+"#;
+
+#[test]
+fn nothing_is_left_of_what_an_earlier_restore_read() {
+    with_corpora(|dir| {
+        let source = dir.join("corpora/src");
+        let ours = OURS.replace("$SOURCE", source.to_str().expect("a plain path"));
+        for (name, script) in [("backstore", &*ours), ("backstored", OUR_SERVER)] {
+            fs::write(dir.join(name), script).expect("written");
+            fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o755)).expect("made executable");
+        }
+        let arguments = ["--tools", "ours", "--backstore", "backstore", "--backstored", "backstored"];
+        let more = ["--runs", "2", "--rows", "restore.src", "--restore-warm", "--idle-wait", "0"];
+        let run = ["run", "--corpora", "corpora", "--work", "work"];
+        let output = bench(&[&run[..], &arguments, &more].concat(), dir);
+        let results = fs::read_to_string(dir.join("results.json")).expect("there are results");
+        assert!(output.status.success() && !results.contains("failed"), "{results}{}", said(&output));
+        assert_eq!(results.matches(r#""tool":"ours""#).count(), 2, "{results}");
+    });
+}
+
+#[test]
+fn what_only_ours_does_is_not_measured_without_it() {
+    with_corpora(|dir| {
+        let results = run(dir, COPYING, &["--quick", "--rows", "mount.all.*,mount.versions,mount.diff"]);
+        assert_eq!(results.lines().count(), 1, "{results}");
+        let said = said(&bench(&["run", "--corpora", "c", "--work", "w", "--tools", "borg", "--plan"], dir));
+        assert!(said.contains("mount.versions") && said.contains("mount.diff"), "{said}");
+    });
+}
+
 #[test]
 fn a_tool_that_restores_something_else_has_failed() {
     with_corpora(|dir| {

@@ -96,7 +96,7 @@ impl Runner {
         };
         let used = |(before, after): (&ProcessUse, &ProcessUse)| ProcessUse {
             cpu_s: after.cpu_s - before.cpu_s,
-            peak_mib: after.peak_mib,
+            ..*after
         };
         let watched: Vec<ProcessUse> = before.iter().zip(&after).map(used).collect();
         let ours = usage.user_s + usage.sys_s + watched.iter().map(|process| process.cpu_s).sum::<f64>();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::small::{noise, text, words};
 use crate::files;
@@ -14,17 +14,20 @@ const SEED: u64 = 0x6368_616e;
 pub(crate) fn change_some(dir: &Path, round: u32) -> io::Result<usize> {
     let mut random = Random::new(SEED + u64::from(round));
     let words = words(&mut random);
-    let paths = files::sorted(dir)?;
-    let first = (round as usize * 37) % 100;
-    let mut changed = 0;
-    for path in paths.iter().skip(first).step_by(100) {
+    let paths = changed(dir, round)?;
+    for path in &paths {
         let old = fs::read(path)?;
         let size = old.len();
         let new = if old.is_ascii() { text(&mut random, &words, size) } else { noise(&mut random, size) };
         fs::write(path, new)?;
-        changed += 1;
     }
-    Ok(changed)
+    Ok(paths.len())
+}
+
+/// The files that are changed in a round.
+pub(crate) fn changed(dir: &Path, round: u32) -> io::Result<Vec<PathBuf>> {
+    let first = (round as usize * 37) % 100;
+    Ok(files::sorted(dir)?.into_iter().skip(first).step_by(100).collect())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is backed up: four corpora, and a fifth for who wants it, made with fixed seeds, the same on every machine (but for
+//! What is backed up: four corpora, and a fifth for who wants it (two more are made of these during a run), made with fixed seeds, the same on every machine (but for
 //! the disk image, which holds files of the machine).
 //!
 //! A folder appears under its name only when it is whole, so one that is there is complete; the manifest is written
@@ -10,10 +10,11 @@ mod media;
 mod small;
 mod source_tree;
 
-pub(crate) use change::change_some;
+pub(crate) use change::{change_some, changed};
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,10 @@ pub(crate) enum Corpus {
     Media,
     /// As [`Corpus::Small`], ten times as many. Only where it was asked for: it is as large on the disk as all others together.
     Many,
+    /// As [`Corpus::Src`], with one file of a hundred changed between its two versions. A copy made during a run.
+    Edited,
+    /// A few small files of which there are very many versions. Made during a run.
+    Tiny,
 }
 
 impl Corpus {
@@ -46,6 +51,17 @@ impl Corpus {
             Self::Vm => "vm",
             Self::Media => "media",
             Self::Many => "many",
+            Self::Edited => "edited",
+            Self::Tiny => "tiny",
+        }
+    }
+
+    /// The folder of the corpora that it is, or is a copy of.
+    pub(crate) const fn origin(self) -> Option<&'static str> {
+        match self {
+            Self::Src | Self::Small | Self::Vm | Self::Media | Self::Many => Some(self.name()),
+            Self::Edited => Some(Self::Src.name()),
+            Self::Tiny => None,
         }
     }
 }
@@ -54,6 +70,14 @@ impl Corpus {
 pub(crate) const CHANGED_IMAGE: &str = "vm2";
 /// The file in the folders of disk images.
 pub(crate) const IMAGE_FILE: &str = "disk.img";
+
+/// Makes the corpus of a few small files.
+pub(crate) fn make_tiny(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    small::make(dir, TINY_FILES)
+}
+
+const TINY_FILES: u64 = 20;
 
 /// How corpora are made.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use super::goal::newest_of_runs;
 use super::text;
-use crate::measurements::{InMount, Measurement, Work};
+use crate::measurements::{InMount, Measurement, Setting, Work};
 use crate::rows::Metric;
 use crate::sample::{Figures, Outcome, Results, Sample};
 use crate::statistics::Spread;
@@ -40,48 +40,62 @@ struct Column {
 }
 
 fn extra(work: Work) -> Vec<Column> {
-    let repository = Column {
-        name: "repository",
-        value: |figures| figures.repository_bytes.map(|bytes| bytes as f64),
-        show: text::bytes,
-    };
-    let growth = Column {
-        name: "growth",
-        value: |figures| figures.growth_bytes.map(|bytes| bytes as f64),
-        show: text::bytes,
-    };
     match work {
-        Work::First => vec![repository],
-        Work::Unchanged | Work::Changed | Work::Growth => vec![growth],
-        Work::Ready => {
-            vec![Column {
-                name: "then its tree listed",
-                value: |figures| figures.tree_s,
-                show: text::seconds,
-            }]
-        }
-        Work::Mounted(InMount::Sequential) => vec![Column {
-            name: "rate",
-            value: |figures| figures.rate,
-            show: |rate| text::amount(Metric::Throughput, rate),
-        }],
-        Work::Mounted(InMount::RandomReads) => vec![
-            Column {
-                name: "rate",
-                value: |figures| figures.rate,
-                show: |rate| text::amount(Metric::ReadsPerS, rate),
-            },
-            Column {
-                name: "99 of 100 within",
-                value: |figures| figures.p99_us.map(|us| us / 1e6),
-                show: text::seconds,
-            },
-        ],
-        Work::Restore | Work::Mounted(InMount::Find | InMount::List | InMount::Grep | InMount::Copy) => {
-            Vec::new()
-        }
+        Work::First => vec![REPOSITORY],
+        Work::Unchanged | Work::Changed | Work::Growth => vec![GROWTH],
+        Work::Ready => vec![TREE],
+        Work::Versions => vec![TREE, AT_REST, VERSIONS],
+        Work::Mounted(InMount::Sequential) | Work::Alone(InMount::Sequential, _) => vec![THROUGHPUT],
+        Work::Mounted(InMount::RandomReads) => vec![READS, DELAY],
+        Work::Alone(InMount::RandomReads, Setting::Counted) => vec![READS, DELAY, FETCHED],
+        Work::Alone(InMount::RandomReads, _) => vec![READS, DELAY],
+        Work::Alone(_, Setting::Counted) => vec![FETCHED],
+        Work::Restore | Work::Mounted(_) | Work::Alone(_, _) => Vec::new(),
     }
 }
+
+const REPOSITORY: Column = Column {
+    name: "repository",
+    value: |figures| figures.repository_bytes.map(|bytes| bytes as f64),
+    show: text::bytes,
+};
+const GROWTH: Column = Column {
+    name: "growth",
+    value: |figures| figures.growth_bytes.map(|bytes| bytes as f64),
+    show: text::bytes,
+};
+const FETCHED: Column = Column {
+    name: "from the server",
+    value: |figures| figures.fetched_bytes.map(|bytes| bytes as f64),
+    show: text::bytes,
+};
+const TREE: Column =
+    Column { name: "then its tree listed", value: |figures| figures.tree_s, show: text::seconds };
+const THROUGHPUT: Column = Column {
+    name: "rate",
+    value: |figures| figures.rate,
+    show: |rate| text::amount(Metric::Throughput, rate),
+};
+const READS: Column = Column {
+    name: "rate",
+    value: |figures| figures.rate,
+    show: |rate| text::amount(Metric::ReadsPerS, rate),
+};
+const DELAY: Column = Column {
+    name: "99 of 100 within",
+    value: |figures| figures.p99_us.map(|us| us / 1e6),
+    show: text::seconds,
+};
+const AT_REST: Column = Column {
+    name: "memory at rest",
+    value: |figures| figures.rest_mib,
+    show: |mib| text::amount(Metric::RestMib, mib),
+};
+const VERSIONS: Column = Column {
+    name: "versions",
+    value: |figures| figures.versions.map(f64::from),
+    show: |count| format!("{count:.0}"),
+};
 
 fn line(tool: &str, samples: &[&Sample], extra: &[Column]) -> String {
     let outcomes = newest_of_runs(samples, tool);

@@ -6,8 +6,8 @@ use crate::rows::Metric;
 pub(super) fn amount(metric: Metric, value: f64) -> String {
     match metric {
         Metric::Wall => seconds(value),
-        Metric::RepositoryBytes | Metric::GrowthBytes => bytes(value),
-        Metric::PeakMib => format!("{value:.0} MiB"),
+        Metric::RepositoryBytes | Metric::GrowthBytes | Metric::FetchedBytes => bytes(value),
+        Metric::PeakMib | Metric::RestMib => format!("{value:.0} MiB"),
         Metric::Throughput => format!("{value:.0} MB/s"),
         Metric::ReadsPerS => format!("{value:.0} reads/s"),
     }

@@ -3,7 +3,7 @@
 use super::{Bench, figures};
 use crate::corpus::Corpus;
 use crate::error::{BenchError, Failure};
-use crate::measurements::{Measurement, Work};
+use crate::measurements::{InMount, Measurement, Work};
 use crate::sample::Figures;
 use crate::tool::{Found, Role};
 
@@ -19,7 +19,17 @@ impl Bench {
                 self.remove_repositories(corpus)?;
             }
             Work::Growth => {}
-            Work::First | Work::Unchanged | Work::Restore | Work::Ready | Work::Mounted(_) => return Ok(()),
+            Work::Alone(InMount::Diff, _) => {
+                if tools.iter().all(|found| self.has_both_versions(corpus, found)) {
+                    return Ok(());
+                }
+                if self.sources.round(corpus) > 0 {
+                    self.sources.renew(corpus)?;
+                    self.remove_repositories(corpus)?;
+                }
+            }
+            Work::First | Work::Unchanged | Work::Restore | Work::Ready => return Ok(()),
+            Work::Mounted(_) | Work::Alone(_, _) | Work::Versions => return Ok(()),
         }
         let round = self.sources.round(corpus);
         for found in tools {
@@ -31,6 +41,12 @@ impl Bench {
             }
         }
         self.sources.advance(corpus)
+    }
+
+    /// The tool has a version of before the change and one of after it.
+    fn has_both_versions(&self, corpus: Corpus, found: &Found) -> bool {
+        let marker = self.repository(corpus, found).marker();
+        marker.is_some_and(|marker| marker.round == 1 && marker.backups == 2)
     }
 
     fn forget(&self, corpus: Corpus, found: &Found) -> Result<(), BenchError> {

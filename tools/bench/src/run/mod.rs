@@ -1,6 +1,8 @@
 //! A run: every measurement, every tool by turns, several times.
 
 mod backup;
+mod control;
+mod in_mount;
 mod mount;
 mod restore;
 mod slow;
@@ -13,7 +15,7 @@ use crate::child::{Measured, Runner};
 use crate::corpus::{Corpus, Manifest};
 use crate::error::{BenchError, Failure, file_error, io_error};
 use crate::machine::Machine;
-use crate::measurements::{Measurement, Work};
+use crate::measurements::{Control, Measurement, Setting, Work};
 use crate::repository::Repository;
 use crate::sample::{Figures, Outcome, Results, Sample, Session, ToolLine};
 use crate::sources::Sources;
@@ -37,6 +39,8 @@ pub(crate) struct RunOptions {
     pub(crate) restores_warm: bool,
     /// Repositories and copies stay when the run has ended.
     pub(crate) keeps: bool,
+    /// How many versions [`Work::Versions`] has.
+    pub(crate) versions: u32,
     /// No measurement begins after so long.
     pub(crate) time_limit: Option<Duration>,
     pub(crate) idle_patience: Duration,
@@ -49,12 +53,9 @@ struct Bench {
     sources: Sources,
     results: Results,
     session: u32,
-    /// Lines that commands print over the source itself, to check what mounts show.
+    /// What commands say of the source itself, to check what mounts show.
     expected: BTreeMap<crate::measurements::InMount, u64>,
 }
-
-/// The plain copy that restores are set beside.
-pub(crate) const CONTROL: &str = "cp -r";
 
 /// Measures everything asked for.
 pub(crate) fn run(options: RunOptions) -> Result<(), BenchError> {
@@ -116,6 +117,9 @@ impl Bench {
     /// All tools by turns, then again.
     fn measure(&mut self, measurement: &Measurement) -> Result<(), BenchError> {
         let runs = if measurement.work == Work::Growth { 1 } else { self.options.runs };
+        if !self.options.tools.iter().any(|found| takes_part(measurement, found)) {
+            return Ok(());
+        }
         for run in 1..=runs {
             let tools = self.pending(measurement, run);
             if !tools.is_empty() {
@@ -127,11 +131,11 @@ impl Bench {
                 let outcome = self.sample(measurement, found, run);
                 self.record(measurement, found.name(), run, outcome)?;
             }
-            let has_control = measurement.work == Work::Restore && !self.is_done(measurement, CONTROL, run);
-            if has_control {
+            let control = measurement.control.filter(|one| !self.is_done(measurement, one.name(), run));
+            if let Some(control) = control {
                 self.sources.prepare(measurement.corpus)?;
-                let outcome = self.copy_control(measurement.corpus);
-                self.record(measurement, CONTROL, run, outcome)?;
+                let outcome = self.control(control, measurement);
+                self.record(measurement, control.name(), run, outcome)?;
             }
         }
         Ok(())
@@ -151,7 +155,7 @@ impl Bench {
     }
 
     fn is_slow(&self, measurement: &Measurement, found: &Found) -> bool {
-        let is_peer = |tool: &str| tool != CONTROL && !tool.starts_with("ours");
+        let is_peer = |tool: &str| !Control::is_one(tool) && !tool.starts_with("ours");
         let samples = self.results.newest(measurement.id);
         let peers =
             samples.into_iter().filter(|sample| sample.session == self.session && is_peer(&sample.tool));
@@ -177,7 +181,9 @@ impl Bench {
             Work::Changed | Work::Growth => self.changed(corpus, found),
             Work::Restore => self.restore(corpus, found, run == 1),
             Work::Ready => self.ready(corpus, found),
-            Work::Mounted(what) => self.in_mount(what, corpus, found, run == 1),
+            Work::Mounted(what) => self.in_mount(what, Setting::Cold, corpus, found, run == 1),
+            Work::Alone(what, setting) => self.in_mount(what, setting, corpus, found, run == 1),
+            Work::Versions => self.versions(corpus, found),
         }
     }
 
@@ -197,8 +203,11 @@ impl Bench {
             Outcome::Figures(figures) => {
                 let note = if figures.is_disturbed() { "  (disturbed)" } else { "" };
                 let rate = figures.rate.map(|rate| format!("  {rate:.0}/s")).unwrap_or_default();
+                let fetched =
+                    figures.fetched_bytes.map(|bytes| format!("  {bytes} bytes fetched")).unwrap_or_default();
+                let rest = figures.rest_mib.map(|mib| format!("  {mib:.0} MiB at rest")).unwrap_or_default();
                 eprintln!(
-                    "  {tool:20} {:8.3} s  {:7.2} CPU-s  {:5.0} MiB{rate}{note}",
+                    "  {tool:20} {:8.3} s  {:7.2} CPU-s  {:5.0} MiB{rate}{fetched}{rest}{note}",
                     figures.wall_s, figures.cpu_s, figures.peak_mib
                 );
             }
@@ -254,6 +263,7 @@ fn takes_part(measurement: &Measurement, found: &Found) -> bool {
         (Work::First, _) => true,
         (Work::Unchanged | Work::Changed | Work::Growth, role) => role != Role::PeerThroughServer,
         (Work::Restore, role) => matches!(role, Role::Ours | Role::Peer),
+        (Work::Alone(_, _) | Work::Versions, role) => role == Role::Ours,
         (Work::Ready | Work::Mounted(_), role) => {
             matches!(role, Role::Ours | Role::Peer) && found.tool.mount.is_some()
         }

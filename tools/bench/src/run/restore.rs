@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Bench, figures};
-use crate::child::{Step, tail};
+use crate::child::tail;
 use crate::corpus::Corpus;
 use crate::error::{BenchError, Failure, file_error, io_error};
 use crate::files;
@@ -42,22 +42,6 @@ impl Bench {
             let restored = if under_its_path.is_dir() { under_its_path } else { target.clone() };
             compare(&source, &restored)?;
         }
-        files::remove(&target).map_err(file_error("remove", &target))?;
-        Ok(figures(&measured))
-    }
-
-    /// What copying the same files takes, to tell the tools' time from that of the file system.
-    pub(super) fn copy_control(&self, corpus: Corpus) -> Result<Figures, Failure> {
-        let target = self.empty_target()?;
-        let source = self.sources.folder(corpus);
-        if self.options.restores_warm {
-            self.sources.warm(corpus)?;
-        } else {
-            self.sources.cool()?;
-        }
-        let step = Step::new(["cp".as_ref(), "-r".as_ref(), source.as_os_str(), target.as_os_str()]);
-        let log = self.options.work.join("logs/control.log");
-        let measured = self.runner.timed(&step, &log, STEP_LIMIT, &[])?;
         files::remove(&target).map_err(file_error("remove", &target))?;
         Ok(figures(&measured))
     }
