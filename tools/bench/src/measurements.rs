@@ -116,8 +116,8 @@ pub(crate) enum InMount {
     Diff,
     /// One large file from its beginning to its end.
     Sequential,
-    /// 4 KiB here and there in the disk image.
-    RandomReads,
+    /// 4 KiB here and there in the disk image, for so many seconds.
+    RandomReads(u64),
 }
 
 const fn measurement(id: &'static str, corpus: Corpus, work: Work, round_s: u32) -> Measurement {
@@ -156,9 +156,9 @@ pub(crate) const MEASUREMENTS: &[Measurement] = &[
     measurement("growth.vm", Corpus::Vm, Work::Growth, 50),
     measurement("restore.vm", Corpus::Vm, Work::Restore, 80).beside(Control::Copy),
     measurement("mount.ready.vm", Corpus::Vm, Work::Ready, 8),
-    measurement("mount.random", Corpus::Vm, Work::Mounted(InMount::RandomReads), 55),
-    measurement("mount.random.warm", Corpus::Vm, Work::Alone(InMount::RandomReads, Setting::Warm), 30),
-    measurement("mount.random.fetched", Corpus::Vm, Work::Alone(InMount::RandomReads, Setting::Counted), 30).beside(Control::Restore),
+    measurement("mount.random", Corpus::Vm, Work::Mounted(InMount::RandomReads(8)), 55),
+    measurement("mount.random.warm", Corpus::Vm, Work::Alone(InMount::RandomReads(8), Setting::Warm), 30),
+    measurement("mount.random.fetched", Corpus::Vm, Work::Alone(InMount::RandomReads(30), Setting::Counted), 50).beside(Control::Restore),
     measurement("first.media", Corpus::Media, Work::First, 80),
     measurement("restore.media", Corpus::Media, Work::Restore, 80).beside(Control::Copy),
     measurement("mount.ready.media", Corpus::Media, Work::Ready, 8),

@@ -46,9 +46,9 @@ fn extra(work: Work) -> Vec<Column> {
         Work::Ready => vec![TREE],
         Work::Versions => vec![TREE, AT_REST, VERSIONS],
         Work::Mounted(InMount::Sequential) | Work::Alone(InMount::Sequential, _) => vec![THROUGHPUT],
-        Work::Mounted(InMount::RandomReads) => vec![READS, DELAY],
-        Work::Alone(InMount::RandomReads, Setting::Counted) => vec![READS, DELAY, FETCHED],
-        Work::Alone(InMount::RandomReads, _) => vec![READS, DELAY],
+        Work::Mounted(InMount::RandomReads(_)) => vec![READS, DELAY],
+        Work::Alone(InMount::RandomReads(_), Setting::Counted) => vec![READS, DELAY, FETCHED],
+        Work::Alone(InMount::RandomReads(_), _) => vec![READS, DELAY],
         Work::Alone(_, Setting::Counted) => vec![FETCHED],
         Work::Restore | Work::Mounted(_) | Work::Alone(_, _) => Vec::new(),
     }

@@ -17,8 +17,6 @@ use crate::sample::Figures;
 
 /// The file that is read from its beginning to its end.
 pub(super) const SEQUENTIAL_FILE: &str = "clip3.bin";
-/// Seconds of random reads.
-const RANDOM_READS_S: u64 = 8;
 const SUBTREE: &str = "drivers/net";
 /// Something that is in many files of the subtree.
 const PATTERN: &str = "netdev_priv";
@@ -68,8 +66,8 @@ impl Bench {
             InMount::Tar => Step { output, ..shell(TAR, &[tree]) },
             InMount::Diff => Step { output, ..shell(DIFF, &[earlier, tree]) },
             InMount::Sequential => read_whole(&tree.join(SEQUENTIAL_FILE)),
-            InMount::RandomReads => {
-                let seconds = word(&RANDOM_READS_S.to_string());
+            InMount::RandomReads(seconds) => {
+                let seconds = word(&seconds.to_string());
                 let own = path(&self.runner.own);
                 Step {
                     output,
@@ -82,7 +80,7 @@ impl Bench {
     /// What makes the second time warm: the same, but for reads here and there all that they can reach.
     pub(super) fn first_step(&self, what: InMount, site: &Site) -> Step {
         match what {
-            InMount::RandomReads => read_whole(&site.tree.join(IMAGE_FILE)),
+            InMount::RandomReads(_) => read_whole(&site.tree.join(IMAGE_FILE)),
             InMount::Find | InMount::List | InMount::Grep | InMount::GrepAll => self.step(what, site),
             InMount::Copy | InMount::CopyAll | InMount::Tar => self.step(what, site),
             InMount::Diff | InMount::Sequential => self.step(what, site),
@@ -94,7 +92,9 @@ impl Bench {
         match what {
             InMount::Find | InMount::List | InMount::Grep | InMount::GrepAll | InMount::Tar => {}
             InMount::Diff => return Ok(Some(self.sources.differing(corpus)?.files)),
-            InMount::Copy | InMount::CopyAll | InMount::Sequential | InMount::RandomReads => return Ok(None),
+            InMount::Copy | InMount::CopyAll | InMount::Sequential | InMount::RandomReads(_) => {
+                return Ok(None);
+            }
         }
         if let Some(said) = self.expected.get(&what) {
             return Ok(Some(*said));
@@ -138,7 +138,7 @@ pub(super) fn rated(what: InMount, figures: Figures, site: &Site) -> Result<Figu
             let bytes = fs::metadata(&path).map_err(|error| format!("{}: {error}", path.display()))?.len();
             Ok(Figures { rate: Some(bytes as f64 / 1e6 / figures.wall_s), ..figures })
         }
-        InMount::RandomReads => {
+        InMount::RandomReads(_) => {
             let read = fs::read(&site.output).map_err(file_error("read", &site.output))?;
             let reads: RandomReads = serde_json::from_slice(&read).map_err(|error| error.to_string())?;
             Ok(Figures { rate: Some(reads.per_s), p99_us: Some(reads.p99_us), ..figures })
@@ -156,7 +156,7 @@ pub(super) fn compare_read(what: InMount, source: &Path, site: &Site) -> Result<
         InMount::Sequential => compare(&source.join(SEQUENTIAL_FILE), &site.tree.join(SEQUENTIAL_FILE)),
         // What these say was compared; random reads keep nothing.
         InMount::Find | InMount::List | InMount::Grep | InMount::GrepAll => Ok(()),
-        InMount::Tar | InMount::Diff | InMount::RandomReads => Ok(()),
+        InMount::Tar | InMount::Diff | InMount::RandomReads(_) => Ok(()),
     }
 }
 
@@ -168,7 +168,7 @@ pub(super) fn check_said(what: InMount, output: &Path, expected: u64) -> Result<
             InMount::Tar => "bytes",
             InMount::Diff => "files that differ",
             InMount::Find | InMount::List | InMount::Grep | InMount::GrepAll => "lines",
-            InMount::Copy | InMount::CopyAll | InMount::Sequential | InMount::RandomReads => "lines",
+            InMount::Copy | InMount::CopyAll | InMount::Sequential | InMount::RandomReads(_) => "lines",
         };
         return Err(Failure::Tool(format!("{said} {unit} where the source gives {expected}")));
     }
@@ -181,7 +181,7 @@ fn said(what: InMount, output: &Path) -> Result<u64, Failure> {
     let lines = || bytes.split_inclusive(|byte| *byte == b'\n');
     match what {
         InMount::Find | InMount::List | InMount::Grep | InMount::GrepAll => Ok(lines().count() as u64),
-        InMount::Copy | InMount::CopyAll | InMount::Sequential | InMount::RandomReads => {
+        InMount::Copy | InMount::CopyAll | InMount::Sequential | InMount::RandomReads(_) => {
             Ok(lines().count() as u64)
         }
         InMount::Diff => {
