@@ -10,7 +10,7 @@ pub(crate) struct Measurement {
     pub(crate) corpus: Corpus,
     pub(crate) work: Work,
     /// What is measured beside the tools.
-    pub(crate) control: Option<Control>,
+    pub(crate) controls: &'static [Control],
     /// About how many seconds the first round of all tools takes on two cores, preparation included.
     pub(crate) round_s: u32,
 }
@@ -68,8 +68,10 @@ impl Setting {
 pub(crate) enum Control {
     /// `cp -r` of what was backed up.
     Copy,
-    /// The same command over what was backed up itself.
+    /// The same command over what was backed up itself. Cold is without names and attributes in memory.
     Ext4,
+    /// The same, without anything of the disk in memory either.
+    Ext4Disk,
     /// Our restore of what is read in the mount.
     Restore,
     /// Nothing that is done: the bytes of the files that differ between two versions, in both.
@@ -77,13 +79,14 @@ pub(crate) enum Control {
 }
 
 impl Control {
-    const ALL: [Self; 4] = [Self::Copy, Self::Ext4, Self::Restore, Self::Differing];
+    const ALL: [Self; 5] = [Self::Copy, Self::Ext4, Self::Ext4Disk, Self::Restore, Self::Differing];
 
     /// Its name in results, beside those of tools.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Copy => "cp -r",
             Self::Ext4 => "ext4",
+            Self::Ext4Disk => "ext4, cold disk",
             Self::Restore => "restore",
             Self::Differing => "what differs",
         }
@@ -121,12 +124,12 @@ pub(crate) enum InMount {
 }
 
 const fn measurement(id: &'static str, corpus: Corpus, work: Work, round_s: u32) -> Measurement {
-    Measurement { id, corpus, work, control: None, round_s }
+    Measurement { id, corpus, work, controls: &[], round_s }
 }
 
 impl Measurement {
-    const fn beside(self, control: Control) -> Self {
-        Self { control: Some(control), ..self }
+    const fn beside(self, controls: &'static [Control]) -> Self {
+        Self { controls, ..self }
     }
 }
 
@@ -135,34 +138,34 @@ impl Measurement {
 pub(crate) const MEASUREMENTS: &[Measurement] = &[
     measurement("first.src", Corpus::Src, Work::First, 85),
     measurement("unchanged.src", Corpus::Src, Work::Unchanged, 20),
-    measurement("restore.src", Corpus::Src, Work::Restore, 130).beside(Control::Copy),
+    measurement("restore.src", Corpus::Src, Work::Restore, 130).beside(&[Control::Copy]),
     measurement("mount.ready.src", Corpus::Src, Work::Ready, 8),
-    measurement("mount.find", Corpus::Src, Work::Mounted(InMount::Find), 30).beside(Control::Ext4),
-    measurement("mount.list", Corpus::Src, Work::Mounted(InMount::List), 160).beside(Control::Ext4),
+    measurement("mount.find", Corpus::Src, Work::Mounted(InMount::Find), 30).beside(&[Control::Ext4, Control::Ext4Disk]),
+    measurement("mount.list", Corpus::Src, Work::Mounted(InMount::List), 160).beside(&[Control::Ext4, Control::Ext4Disk]),
     measurement("mount.grep", Corpus::Src, Work::Mounted(InMount::Grep), 35),
     measurement("mount.copy", Corpus::Src, Work::Mounted(InMount::Copy), 40),
-    measurement("mount.find.warm", Corpus::Src, Work::Alone(InMount::Find, Setting::Warm), 10).beside(Control::Ext4),
-    measurement("mount.list.warm", Corpus::Src, Work::Alone(InMount::List, Setting::Warm), 12).beside(Control::Ext4),
-    measurement("mount.all.grep", Corpus::Src, Work::Alone(InMount::GrepAll, Setting::Cold), 20).beside(Control::Restore),
-    measurement("mount.all.copy", Corpus::Src, Work::Alone(InMount::CopyAll, Setting::Cold), 55).beside(Control::Restore),
-    measurement("mount.all.tar", Corpus::Src, Work::Alone(InMount::Tar, Setting::Cold), 20).beside(Control::Restore),
-    measurement("mount.diff", Corpus::Edited, Work::Alone(InMount::Diff, Setting::Counted), 60).beside(Control::Differing),
+    measurement("mount.find.warm", Corpus::Src, Work::Alone(InMount::Find, Setting::Warm), 10).beside(&[Control::Ext4]),
+    measurement("mount.list.warm", Corpus::Src, Work::Alone(InMount::List, Setting::Warm), 12).beside(&[Control::Ext4]),
+    measurement("mount.all.grep", Corpus::Src, Work::Alone(InMount::GrepAll, Setting::Cold), 20).beside(&[Control::Restore]),
+    measurement("mount.all.copy", Corpus::Src, Work::Alone(InMount::CopyAll, Setting::Cold), 55).beside(&[Control::Restore]),
+    measurement("mount.all.tar", Corpus::Src, Work::Alone(InMount::Tar, Setting::Cold), 20).beside(&[Control::Restore]),
+    measurement("mount.diff", Corpus::Edited, Work::Alone(InMount::Diff, Setting::Counted), 60).beside(&[Control::Differing]),
     measurement("first.small", Corpus::Small, Work::First, 125),
     measurement("unchanged.small", Corpus::Small, Work::Unchanged, 45),
     measurement("changed.small", Corpus::Small, Work::Changed, 60),
-    measurement("restore.small", Corpus::Small, Work::Restore, 190).beside(Control::Copy),
+    measurement("restore.small", Corpus::Small, Work::Restore, 190).beside(&[Control::Copy]),
     measurement("mount.ready.small", Corpus::Small, Work::Ready, 10),
     measurement("first.vm", Corpus::Vm, Work::First, 75),
     measurement("growth.vm", Corpus::Vm, Work::Growth, 50),
-    measurement("restore.vm", Corpus::Vm, Work::Restore, 80).beside(Control::Copy),
+    measurement("restore.vm", Corpus::Vm, Work::Restore, 80).beside(&[Control::Copy]),
     measurement("mount.ready.vm", Corpus::Vm, Work::Ready, 8),
     measurement("mount.random", Corpus::Vm, Work::Mounted(InMount::RandomReads(8)), 55),
     measurement("mount.random.warm", Corpus::Vm, Work::Alone(InMount::RandomReads(8), Setting::Warm), 30),
-    measurement("mount.random.fetched", Corpus::Vm, Work::Alone(InMount::RandomReads(30), Setting::Counted), 50).beside(Control::Restore),
+    measurement("mount.random.fetched", Corpus::Vm, Work::Alone(InMount::RandomReads(30), Setting::Counted), 50).beside(&[Control::Restore]),
     measurement("first.media", Corpus::Media, Work::First, 80),
-    measurement("restore.media", Corpus::Media, Work::Restore, 80).beside(Control::Copy),
+    measurement("restore.media", Corpus::Media, Work::Restore, 80).beside(&[Control::Copy]),
     measurement("mount.ready.media", Corpus::Media, Work::Ready, 8),
-    measurement("mount.sequential", Corpus::Media, Work::Mounted(InMount::Sequential), 20).beside(Control::Restore),
+    measurement("mount.sequential", Corpus::Media, Work::Mounted(InMount::Sequential), 20).beside(&[Control::Restore]),
     measurement("mount.sequential.far", Corpus::Media, Work::Alone(InMount::Sequential, Setting::Far), 15),
     measurement("mount.versions", Corpus::Tiny, Work::Versions, 400),
     measurement("first.many", Corpus::Many, Work::First, 240),

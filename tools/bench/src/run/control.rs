@@ -20,15 +20,20 @@ impl Bench {
     pub(super) fn control(&self, control: Control, measurement: &Measurement) -> Result<Figures, Failure> {
         let corpus = measurement.corpus;
         match (control, measurement.work) {
-            (Control::Ext4, Work::Mounted(what)) => self.at_file_system(what, Setting::Cold, corpus),
-            (Control::Ext4, Work::Alone(what, setting)) => self.at_file_system(what, setting, corpus),
+            (Control::Ext4 | Control::Ext4Disk, Work::Mounted(what) | Work::Alone(what, _)) => {
+                let is_warm = matches!(measurement.work, Work::Alone(_, Setting::Warm));
+                self.at_file_system(what, corpus, is_warm, control == Control::Ext4Disk)
+            }
             (Control::Restore, Work::Mounted(what)) => self.restored(what, Setting::Cold, corpus),
             (Control::Restore, Work::Alone(what, setting)) => self.restored(what, setting, corpus),
             (Control::Differing, _) => {
                 let fetched_bytes = Some(self.sources.differing(corpus)?.bytes);
                 Ok(Figures { fetched_bytes, ..Figures::default() })
             }
-            (Control::Copy | Control::Ext4 | Control::Restore, _) => self.copied(corpus),
+            (Control::Copy, _) => self.copied(corpus),
+            (Control::Ext4 | Control::Ext4Disk | Control::Restore, _) => {
+                Err(Failure::Tool("this is set beside mounts only".to_owned()))
+            }
         }
     }
 
@@ -47,14 +52,22 @@ impl Bench {
         Ok(figures(&measured))
     }
 
-    /// What the same command takes over what was backed up. Cold is without names and attributes in memory, but with the
-    /// blocks of the disk that they are read from: what the disk takes is not the file system's.
-    fn at_file_system(&self, what: InMount, setting: Setting, corpus: Corpus) -> Result<Figures, Failure> {
+    /// What the same command takes over what was backed up. Unless the disk is to be cold too, the blocks that names and
+    /// attributes are read from are in memory: what the disk takes is not the file system's.
+    fn at_file_system(
+        &self,
+        what: InMount,
+        corpus: Corpus,
+        is_warm: bool,
+        is_disk_cold: bool,
+    ) -> Result<Figures, Failure> {
         let site = self.at_source(corpus);
         let step = self.step(what, &site);
         self.sources.cool()?;
-        self.runner.untimed(&self.first_step(what, &site), &self.control_log(), IN_MOUNT_LIMIT)?;
-        if setting != Setting::Warm {
+        if !is_disk_cold {
+            self.runner.untimed(&self.first_step(what, &site), &self.control_log(), IN_MOUNT_LIMIT)?;
+        }
+        if !is_warm {
             machine::drop_names().map_err(crate::error::io_error("drop cached names (are you root?)"))?;
         }
         let measured = self.measured_control(&step, IN_MOUNT_LIMIT)?;

@@ -131,10 +131,12 @@ impl Bench {
                 let outcome = self.sample(measurement, found, run);
                 self.record(measurement, found.name(), run, outcome)?;
             }
-            let control = measurement.control.filter(|one| !self.is_done(measurement, one.name(), run));
-            if let Some(control) = control {
+            for control in measurement.controls {
+                if self.is_done(measurement, control.name(), run) {
+                    continue;
+                }
                 self.sources.prepare(measurement.corpus)?;
-                let outcome = self.control(control, measurement);
+                let outcome = self.control(*control, measurement);
                 self.record(measurement, control.name(), run, outcome)?;
             }
         }
