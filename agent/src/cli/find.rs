@@ -16,7 +16,7 @@ use crate::scan::PathPattern;
 /// Find files by name, in one version or in all
 ///
 /// PATTERN is a name with `*`, `?` and `[…]`. With a `/` in it it is compared with paths: with whole ones if it begins with `/`, else with their ends; `**` stands for
-/// any folders. With --all, each state of a file is found once, in the newest version that has it, and the version's name stands before the path, as in a mount.
+/// any folders. With --all, each state of a file is found once, in the newest complete version that has it, and the version's name stands before the path, as in a mount.
 #[derive(Debug, clap::Args)]
 pub(super) struct FindArgs {
     /// What to look for
@@ -77,13 +77,14 @@ pub(super) fn run(args: &FindArgs, context: &Context) -> Result<Exit, CliError> 
     };
     if args.all {
         let all = versions.all()?;
-        for found in AllMatches::new(&versions, &all, &query)? {
+        for found in AllMatches::new(&versions, &context.home, &all, &query)? {
             match found {
                 Ok(found) => show(&all[found.version], &found.path, &found.entry, &mut out)?,
-                Err(error) => {
+                Err(ReadingError::Read(error)) => {
                     is_incomplete = true;
                     note_unreadable(error)?;
                 }
+                Err(error) => return Err(error.into()),
             }
         }
     } else {

@@ -142,8 +142,11 @@ impl Lines<'_> {
         };
         for root in roots {
             for gone in Deleted::new(&versions, &context.home, &root)? {
-                let Gone { path, entry, version } = gone?;
-                self.gone(&path, &entry, &version.name)?;
+                match gone {
+                    Ok(Gone { path, entry, version }) => self.gone(&path, &entry, &version.name)?,
+                    Err(ReadingError::Read(error)) => self.unreadable(error)?,
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
         Ok(())

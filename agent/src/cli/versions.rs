@@ -40,7 +40,7 @@ pub(super) fn run(args: &VersionsArgs, context: &Context) -> Result<Exit, CliErr
             Err(ReadingError::WhichSet { .. }) if at + 1 < places.len() => continue,
             versions => versions?,
         };
-        if let Some(exit) = show(args, &versions, place)? {
+        if let Some(exit) = show(args, &versions, place, context)? {
             return Ok(exit);
         }
         if at + 1 == places.len() {
@@ -52,11 +52,16 @@ pub(super) fn run(args: &VersionsArgs, context: &Context) -> Result<Exit, CliErr
 }
 
 /// Shows all states; nothing if there are none.
-fn show(args: &VersionsArgs, versions: &Versions<'_>, place: &Place) -> Result<Option<Exit>, CliError> {
+fn show(
+    args: &VersionsArgs,
+    versions: &Versions<'_>,
+    place: &Place,
+    context: &Context,
+) -> Result<Option<Exit>, CliError> {
     let keys = &versions.archive.keys.ids;
     let mut out = Output::new(false);
     let mut exit = None;
-    for state in History::new(versions, place.path.clone())? {
+    for state in History::new(versions, &context.home, place.path.clone())? {
         match state {
             Ok(state) => {
                 exit = exit.or(Some(Exit::Complete));

@@ -13,7 +13,7 @@ use backstore_platform::process::give_memory_back;
 use backstore_protocol::ids::LineageId;
 use backstore_protocol::keys::Keys;
 use backstore_protocol::store::Source;
-use backstore_vfs::history::{History, HistoryError};
+use backstore_vfs::history::{Fed, History, HistoryError};
 use backstore_vfs::model::{Snapshots, Version};
 use backstore_vfs::objects::{ObjectReader, ReaderOptions};
 
@@ -98,11 +98,15 @@ impl Indexing {
             let versions = offered.try_iter().last().unwrap_or(versions);
             let started = Instant::now();
             match self.feed(&history, &versions) {
-                Ok(0) => {}
-                Ok(count) => {
-                    let seconds = started.elapsed().as_secs_f64();
-                    tracing::info!(versions = count, seconds, "what became of files is indexed");
-                    self.front.made_up_changed();
+                Ok(Fed { versions, unreadable }) => {
+                    for error in unreadable {
+                        tracing::warn!(%error, "a part of a version cannot be read, and counts as gone in `history` and `deleted`");
+                    }
+                    if versions > 0 {
+                        let seconds = started.elapsed().as_secs_f64();
+                        tracing::info!(versions, seconds, "what became of files is indexed");
+                        self.front.made_up_changed();
+                    }
                 }
                 // With the next versions it is tried again.
                 Err(HistoryError::Read(error)) => {
@@ -115,7 +119,7 @@ impl Indexing {
     }
 
     /// Reads with caches of its own, for as long as it takes: a first indexing would throw everything else out of those of the mount.
-    fn feed(&self, history: &History, versions: &[Version]) -> Result<u64, HistoryError> {
+    fn feed(&self, history: &History, versions: &[Version]) -> Result<Fed, HistoryError> {
         let keys = Keys::clone(&self.keys);
         let reader = ObjectReader::new(Arc::clone(&self.source), keys, &ReaderOptions::small());
         let reader = reader.map_err(|error| HistoryError::Unusable {

@@ -2,8 +2,9 @@
 
 use backstore_protocol::entry::Entry;
 use backstore_protocol::path::ArchivePath;
-use backstore_vfs::history::History;
+use backstore_vfs::objects::ReadError;
 
+use super::indexed::Indexed;
 use super::{ReadingError, VersionInfo, Versions};
 use crate::home::Home;
 
@@ -20,9 +21,9 @@ pub struct Gone {
 
 /// Files below a path that are not in the newest complete version, by directories, and in these by name.
 pub struct Deleted {
-    history: History,
-    /// Oldest first.
-    versions: Vec<VersionInfo>,
+    index: Indexed,
+    /// What could not be read.
+    unreadable: Vec<ReadError>,
     /// Directories to be looked at; the next one is the last.
     directories: Vec<ArchivePath>,
     /// Files to be given; the next one is the last.
@@ -32,37 +33,28 @@ pub struct Deleted {
 impl Deleted {
     /// Those at or below `path`. What the index on this computer's disk does not know yet is taken into it first.
     pub fn new(versions: &Versions<'_>, home: &Home, path: &ArchivePath) -> Result<Self, ReadingError> {
-        let archive = versions.archive;
-        let folder = home.history_path(&versions.lineage.info.lineage.to_string());
-        let history = History::open(&folder, &archive.keys)?;
-        let mut all = versions.all()?;
-        all.retain(|version| !version.is_partial);
-        all.reverse();
-        let zone = versions.zone.name();
-        let models: Vec<_> = all.iter().map(|version| versions.model(version, zone)).collect();
-        history.feed(&archive.reader, &models, || true)?;
-        let mut deleted = Self { history, versions: all, directories: vec![path.clone()], found: Vec::new() };
+        let (index, unreadable) = Indexed::up_to_date(versions, home, &versions.all()?)?;
+        let mut deleted = Self { index, unreadable, directories: vec![path.clone()], found: Vec::new() };
         deleted.found.extend(deleted.gone(path)?);
         Ok(deleted)
     }
 
     /// What was at a path last, if it is gone and a version with it is left.
     fn gone(&self, path: &ArchivePath) -> Result<Option<Gone>, ReadingError> {
-        let states = self.history.states(path.joined())?;
+        let states = self.index.history.file_states(path.joined())?;
         let [.., there, gone] = &states[..] else { return Ok(None) };
         let (Some(entry), None) = (&there.entry, &gone.entry) else { return Ok(None) };
-        let has_it = |version: &&VersionInfo| (there.sequence..gone.sequence).contains(&version.sequence);
-        let version = self.versions.iter().rev().find(has_it);
+        let version = self.index.newest_within(there.sequence, gone.sequence);
         Ok(version.map(|version| Gone { path: path.clone(), entry: entry.clone(), version: version.clone() }))
     }
 
     /// Looks at one directory.
     fn enter(&mut self, directory: &ArchivePath) -> Result<(), ReadingError> {
-        if self.history.gone_below(directory.joined())? == 0 {
+        if self.index.history.gone_below(directory.joined())? == 0 {
             return Ok(());
         }
         let mut names = Vec::new();
-        self.history.names(directory.joined(), 0, |name| {
+        self.index.history.names(directory.joined(), 0, |name| {
             names.push((name.name, name.flags));
             true
         })?;
@@ -81,7 +73,7 @@ impl Deleted {
     }
 }
 
-/// After an error there is nothing more.
+/// A part of a version that cannot be read is one error, and the others follow. After any other error there is nothing more.
 impl Iterator for Deleted {
     type Item = Result<Gone, ReadingError>;
 
@@ -89,6 +81,9 @@ impl Iterator for Deleted {
         loop {
             if let Some(found) = self.found.pop() {
                 return Some(Ok(found));
+            }
+            if let Some(error) = self.unreadable.pop() {
+                return Some(Err(error.into()));
             }
             let directory = self.directories.pop()?;
             if let Err(error) = self.enter(&directory) {

@@ -1,14 +1,18 @@
 //! Finding files by name: in one version, or in all of them.
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use backstore_protocol::entry::{Entry, Kind};
 use backstore_protocol::path::ArchivePath;
+use backstore_vfs::history::{PastPath, PastState};
 use backstore_vfs::objects::ReadError;
 use backstore_vfs::view::{View, Walk};
 
-use super::{Differences, ReadingError, VersionInfo, Versions};
+use super::indexed::Indexed;
+use super::{Change, Differences, ReadingError, VersionInfo, Versions};
+use crate::home::Home;
 use crate::scan::PathPattern;
 
 /// Which files are meant.
@@ -38,7 +42,7 @@ pub struct Match {
     pub path: ArchivePath,
     /// What it is.
     pub entry: Entry,
-    /// The newest version that has it so: its place in the list of versions, newest first.
+    /// The newest version that has it so, a complete one if there is one: its place in the list of versions, newest first.
     pub version: usize,
 }
 
@@ -67,106 +71,168 @@ impl Iterator for Matches<'_> {
     }
 }
 
-/// The files that match in any version, each state of a file once, by the newest version that has it.
+/// The files that match in any version, each state of a file once, by the newest complete version that has it; newest versions first.
 ///
-/// Walks the newest version, then goes back through what differs from each version to the one before.
+/// Those of complete versions come from the index on this computer's disk. Of a partial one there is what differs from the complete version before it
+/// and is in no complete version.
 pub struct AllMatches<'a> {
     versions: &'a Versions<'a>,
     all: &'a [VersionInfo],
     query: &'a Query,
-    /// Of the newest version while `version` is 0, then of differences.
-    now: Walking<'a>,
-    version: usize,
-    /// The version that the next older one is compared with.
-    compared: usize,
-    /// States already given, of files that had several.
-    seen: HashSet<u64>,
+    index: Indexed,
+    /// What could not be read.
+    unreadable: Vec<ReadError>,
+    /// In complete versions; the next one is the last.
+    found: Vec<Found>,
+    /// Versions of `all` that were looked at for being partial.
+    looked_at: usize,
+    partial: Option<(usize, Entries)>,
+    /// States in partial versions that were given.
+    given: HashSet<u64>,
 }
 
-enum Walking<'a> {
-    Tree(Matches<'a>),
-    Back(Differences),
-    Between,
-    Over,
+/// A state in the index.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Found {
+    /// Counted from the newest.
+    version: Reverse<usize>,
+    /// The path's key.
+    key: Reverse<Vec<u8>>,
+    /// Where the state begins.
+    sequence: u64,
 }
 
-/// States of files that are remembered; of files that change more often in all, one that comes back may be found twice.
-const SEEN_MAX: usize = 1 << 20;
+/// Entries of a partial version.
+enum Entries {
+    /// All of them.
+    Tree(Box<Walk>),
+    /// Those that differ from a complete one.
+    Differing(Box<Differences>),
+}
 
-impl<'a> AllMatches<'a> {
-    /// In `all` the versions, newest first.
-    pub fn new(
-        versions: &'a Versions<'a>,
-        all: &'a [VersionInfo],
-        query: &'a Query,
-    ) -> Result<Self, ReadingError> {
-        let now = match all.first() {
-            Some(newest) => Walking::Tree(Matches::new(&versions.view(newest), query)?),
-            None => Walking::Over,
-        };
-        Ok(Self { versions, all, query, now, version: 0, compared: 0, seen: HashSet::new() })
-    }
-
-    /// Goes on to the next older version.
-    fn step_back(&mut self) -> Result<(), ReadError> {
-        let Some(older) = self.all.get(self.version + 1) else {
-            self.now = Walking::Over;
-            return Ok(());
-        };
-        self.version += 1;
-        // A version whose root is lost is passed over: the next one is compared with the one before it.
-        self.now = Walking::Between;
-        let newer = &self.all[self.compared];
-        let differences = Differences::new(&self.versions.view(older), &self.versions.view(newer), None)?;
-        self.compared = self.version;
-        self.now = Walking::Back(differences);
-        Ok(())
-    }
-
-    fn advance(&mut self) -> Result<Option<Match>, ReadError> {
-        loop {
-            match &mut self.now {
-                Walking::Over => return Ok(None),
-                Walking::Between => self.step_back()?,
-                Walking::Tree(matches) => match matches.next().transpose()? {
-                    Some((path, entry)) => return Ok(Some(Match { path, entry, version: 0 })),
-                    None => self.step_back()?,
-                },
-                Walking::Back(differences) => {
-                    let Some(found) = differences.next().transpose()? else {
-                        self.step_back()?;
-                        continue;
-                    };
-                    if let Some(newer) = &found.new
-                        && self.query.matches(&found.path, newer)
-                        && self.seen.len() < SEEN_MAX
-                    {
-                        self.seen.insert(state(&found.path, newer));
-                    }
-                    let Some(entry) = found.old.filter(|old| self.query.matches(&found.path, old)) else {
-                        continue;
-                    };
-                    let state = state(&found.path, &entry);
-                    let is_new = if self.seen.len() < SEEN_MAX {
-                        self.seen.insert(state)
-                    } else {
-                        !self.seen.contains(&state)
-                    };
-                    if is_new {
-                        return Ok(Some(Match { path: found.path, entry: *entry, version: self.version }));
-                    }
-                }
-            }
+impl Entries {
+    fn next(&mut self) -> Option<Result<(ArchivePath, Entry), ReadError>> {
+        match self {
+            Self::Tree(walk) => walk.next(),
+            Self::Differing(differences) => differences.find_map(|found| match found {
+                Ok(found) => found.new.map(|entry| Ok((found.path, *entry))),
+                Err(error) => Some(Err(error)),
+            }),
         }
     }
 }
 
-/// A node that cannot be had is one error, and the others follow.
+impl<'a> AllMatches<'a> {
+    /// In `all` the versions, newest first. What the index does not know yet is taken into it first.
+    pub fn new(
+        versions: &'a Versions<'a>,
+        home: &Home,
+        all: &'a [VersionInfo],
+        query: &'a Query,
+    ) -> Result<Self, ReadingError> {
+        let (index, unreadable) = Indexed::up_to_date(versions, home, all)?;
+        let places: HashMap<_, _> =
+            all.iter().enumerate().map(|(place, version)| (version.sequence, place)).collect();
+        let mut found = Vec::new();
+        let fits = |name: &[u8]| query.pattern.may_match_name(name);
+        index.history.find(fits, |PastPath { path, states }| {
+            if let Ok(path) = ArchivePath::from_joined(&path) {
+                for (sequence, version) in newest_of_each(&path, &states, query, &index) {
+                    let version = Reverse(places[&version.sequence]);
+                    found.push(Found { version, key: Reverse(path.key()), sequence });
+                }
+            }
+            true
+        })?;
+        found.sort_unstable();
+        let (partial, given) = (None, HashSet::new());
+        Ok(Self { versions, all, query, index, unreadable, found, looked_at: 0, partial, given })
+    }
+
+    /// The next one in a complete version.
+    fn next_complete(&mut self) -> Option<Result<Match, ReadingError>> {
+        let Found { version: Reverse(version), key: Reverse(key), sequence } = self.found.pop()?;
+        let path = ArchivePath::from_key(&key).ok()?;
+        let states = match self.index.history.states(path.joined()) {
+            Ok(states) => states,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let entry = states.into_iter().find(|state| state.sequence == sequence)?.entry?;
+        Some(Ok(Match { path, entry, version }))
+    }
+
+    /// The next one that is in partial versions only.
+    fn next_partial(&mut self) -> Result<Option<Match>, ReadingError> {
+        loop {
+            let Some((version, entries)) = &mut self.partial else {
+                let Some(version) = self.all.get(self.looked_at) else { return Ok(None) };
+                self.looked_at += 1;
+                if version.is_partial {
+                    self.partial = Some((self.looked_at - 1, self.open(version)?));
+                }
+                continue;
+            };
+            let version = *version;
+            let Some((path, entry)) = entries.next().transpose()? else {
+                self.partial = None;
+                continue;
+            };
+            if self.query.matches(&path, &entry) && self.is_new(&path, &entry)? {
+                return Ok(Some(Match { path, entry, version }));
+            }
+        }
+    }
+
+    fn open(&self, partial: &VersionInfo) -> Result<Entries, ReadError> {
+        let view = self.versions.view(partial);
+        Ok(match self.index.newest_within(0, partial.sequence) {
+            Some(before) => {
+                Entries::Differing(Box::new(Differences::new(&self.versions.view(before), &view, None)?))
+            }
+            None => Entries::Tree(Box::new(view.walk_all()?)),
+        })
+    }
+
+    /// Whether no complete version has it so, and no other partial one.
+    fn is_new(&mut self, path: &ArchivePath, entry: &Entry) -> Result<bool, ReadingError> {
+        let states = self.index.history.states(path.joined())?;
+        let is_it = |state: &PastState| Change::of(state.entry.as_ref(), Some(entry)).is_none();
+        Ok(!states.iter().any(is_it) && self.given.insert(state(path, entry)))
+    }
+}
+
+/// Different states of a path that match: where each begins, and the newest version that has it.
+fn newest_of_each<'a>(
+    path: &ArchivePath,
+    states: &[PastState],
+    query: &Query,
+    index: &'a Indexed,
+) -> Vec<(u64, &'a VersionInfo)> {
+    let mut newest: Vec<(u64, &VersionInfo)> = Vec::new();
+    let mut seen = HashSet::new();
+    let mut end = u64::MAX;
+    for PastState { sequence, entry } in states.iter().rev() {
+        if let Some(entry) = entry
+            && query.matches(path, entry)
+            && let Some(version) = index.newest_within(*sequence, end)
+            && seen.insert(state(path, entry))
+        {
+            newest.push((*sequence, version));
+        }
+        end = *sequence;
+    }
+    newest
+}
+
+/// A part of a version that cannot be read is one error, and the others follow.
 impl Iterator for AllMatches<'_> {
-    type Item = Result<Match, ReadError>;
+    type Item = Result<Match, ReadingError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.advance().transpose()
+        if let Some(error) = self.unreadable.pop() {
+            return Some(Err(error.into()));
+        }
+        self.next_complete().or_else(|| self.next_partial().transpose())
     }
 }
 

@@ -1,11 +1,12 @@
 //! Looking into an archive without a mount: which versions there are, what is in them, what differs, and whether it is whole.
 //!
-//! All of it streams: memory does not grow with the number of files. Nothing here prints; `cli` does.
+//! All of it streams: memory does not grow with the number of files, but with that of the paths found in all versions. Nothing here prints; `cli` does.
 
 mod deleted;
 mod difference;
 mod error;
 mod history;
+mod indexed;
 mod matches;
 mod missing;
 mod place;

@@ -13,9 +13,11 @@ use backstore_platform::process::Interrupts;
 use backstore_protocol::entry::{Kind, Time};
 use proptest::prelude::*;
 
+use super::indexed::Indexed;
 use super::verify::{Ended, Findings, Position, Scope, Verification, VerifyProgress};
 use super::*;
 use crate::archive::Archive;
+use crate::home::Home;
 use crate::scan::PathPattern;
 use crate::testing::Computer;
 
@@ -173,10 +175,18 @@ proptest! {
         prop_assert_eq!(states[0], model.last().unwrap());
 
         check_differences(&versions, &all, &states);
-        for file in 0..12 {
-            check_history(&versions, &path_of(&root, file), &all, &states);
-        }
-        check_matches(&versions, &all, &states);
+        let home = &bench.computer.home;
+        let check_histories = || (0..12).for_each(|file| {
+            check_history(&versions, home, &path_of(&root, file), &all, &states);
+        });
+        // Without an index, with one of some versions, and with one of all.
+        check_histories();
+        Indexed::up_to_date(&versions, home, &all[all.len() / 2..]).unwrap();
+        check_histories();
+        check_matches(&versions, home, &all, &states);
+        Indexed::up_to_date(&versions, home, &all).unwrap();
+        prop_assert!(Indexed::as_it_is(&versions, home, &all).is_some_and(|index| index.knows(&all[0])));
+        check_histories();
         check_verify(&versions, &all);
     }
 }
@@ -211,8 +221,8 @@ fn check_differences(versions: &Versions<'_>, all: &[VersionInfo], states: &[&Fi
     }
 }
 
-fn check_history(versions: &Versions<'_>, path: &Path, all: &[VersionInfo], states: &[&Files]) {
-    let history = History::new(versions, to_archive(path).unwrap()).unwrap();
+fn check_history(versions: &Versions<'_>, home: &Home, path: &Path, all: &[VersionInfo], states: &[&Files]) {
+    let history = History::new(versions, home, to_archive(path).unwrap()).unwrap();
     let found: Vec<_> = history
         .map(|state| state.unwrap())
         .map(|state| {
@@ -241,7 +251,7 @@ fn check_history(versions: &Versions<'_>, path: &Path, all: &[VersionInfo], stat
     assert_eq!(found, expected, "{}", path.display());
 }
 
-fn check_matches(versions: &Versions<'_>, all: &[VersionInfo], states: &[&Files]) {
+fn check_matches(versions: &Versions<'_>, home: &Home, all: &[VersionInfo], states: &[&Files]) {
     let query = Query { pattern: PathPattern::new("f[12].*").unwrap(), kind: Some(Kind::File) };
     let is_match = |path: &&PathBuf| {
         path.to_str().unwrap().ends_with(['f', '1', '2', 't'])
@@ -255,23 +265,34 @@ fn check_matches(versions: &Versions<'_>, all: &[VersionInfo], states: &[&Files]
         states[0].keys().filter(is_match).map(|path| path.to_str().unwrap().to_owned()).collect();
     assert_eq!(newest, expected);
 
-    let mut found: Vec<_> = AllMatches::new(versions, all, &query)
-        .unwrap()
-        .map(|found| found.unwrap())
-        .map(|found| (found.version, found.path.to_string(), found.entry.size, u32::from(found.entry.mode)))
-        .collect();
-    found.sort();
-    let mut seen = std::collections::HashSet::new();
-    let mut expected = Vec::new();
-    for (at, files) in states.iter().enumerate() {
-        for (path, (content, mode)) in files.iter().filter(|(path, _)| is_match(path)) {
-            if seen.insert((path, content, mode)) {
-                expected.push((at, path.to_str().unwrap().to_owned(), content.len() as u64, *mode));
+    // As if none had been partial, some, or all.
+    for partial in [0, 0b0110_1101, 0b1001_0010, 0b1010_0101, 0xff] {
+        let mut all = all.to_vec();
+        all.iter_mut().enumerate().for_each(|(at, version)| version.is_partial = partial >> at & 1 != 0);
+        let index = Home::at(&home.cache_path().join(partial.to_string()));
+        let mut found: Vec<_> = AllMatches::new(versions, &index, &all, &query)
+            .unwrap()
+            .map(|found| found.unwrap())
+            .map(|found| {
+                let mode = u32::from(found.entry.mode);
+                (found.version, found.path.to_string(), found.entry.size, mode)
+            })
+            .collect();
+        found.sort();
+        let mut seen = std::collections::HashSet::new();
+        let mut expected = Vec::new();
+        let mut in_turn: Vec<_> = states.iter().enumerate().collect();
+        in_turn.sort_by_key(|(at, _)| all[*at].is_partial);
+        for (at, files) in in_turn {
+            for (path, (content, mode)) in files.iter().filter(|(path, _)| is_match(path)) {
+                if seen.insert((path, content, mode)) {
+                    expected.push((at, path.to_str().unwrap().to_owned(), content.len() as u64, *mode));
+                }
             }
         }
+        expected.sort();
+        assert_eq!(found, expected, "partial {partial:b}");
     }
-    expected.sort();
-    assert_eq!(found, expected);
 }
 
 fn verify(

@@ -205,6 +205,11 @@ impl PathPattern {
         Ok(Self { matcher: glob.compile_matcher(), is_name })
     }
 
+    /// Whether it may match a file of this name. What is compared with paths, may match any.
+    pub fn may_match_name(&self, name: &[u8]) -> bool {
+        !self.is_name || self.matcher.is_match(&*text_to_native(name))
+    }
+
     /// Whether it matches this file.
     pub fn matches(&self, path: &ArchivePath) -> bool {
         let bytes = match path.parent() {

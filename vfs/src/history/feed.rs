@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use backstore_protocol::entry::Entry;
 use backstore_protocol::path::ArchivePath;
-use backstore_protocol::tree::{Cursor, Diff};
+use backstore_protocol::tree::{Cursor, Diff, Root};
 
 use super::rows::{self, NameFlags, PROGRESS, Progress};
 use super::seal::PathHash;
@@ -20,6 +20,18 @@ const ROWS_AT_ONCE: usize = 4096;
 /// Directories whose counts are collected before they are written.
 const COUNTS_AT_ONCE: usize = 65_536;
 
+/// What was taken into an index.
+#[derive(Debug, Default)]
+pub struct Fed {
+    /// Versions.
+    pub versions: u64,
+    /// Parts of them that could not be read, and count as gone.
+    pub unreadable: Vec<ReadError>,
+}
+
+/// Unreadable parts that are told of.
+const UNREADABLE_MAX: usize = 64;
+
 /// An entry of the newer version, and of the older one.
 struct Changed {
     key: Vec<u8>,
@@ -27,13 +39,20 @@ struct Changed {
     new: Option<Box<Entry>>,
 }
 
-/// What differs, or everything there is.
+/// What differs, or everything there is. A node that cannot be had is one error, and the others follow.
 enum Changes {
     First(Cursor<Nodes>),
     Next(Diff<Nodes>),
 }
 
 impl Changes {
+    fn new(nodes: Nodes, before: Option<Progress>, root: Root) -> Result<Self, ReadError> {
+        Ok(match before {
+            None => Self::First(Cursor::start(nodes, root)?),
+            Some(before) => Self::Next(Diff::new(nodes, before.root, root)?),
+        })
+    }
+
     fn next(&mut self) -> Result<Option<Changed>, ReadError> {
         match self {
             Self::First(cursor) => Ok(cursor.next_entry()?.map(|entry| Changed {
@@ -60,19 +79,30 @@ struct Batch {
     changed: Option<HashSet<PathHash>>,
 }
 
+impl Fed {
+    fn pass_over(&mut self, error: ReadError) -> Result<(), HistoryError> {
+        if error.ends_walk() {
+            return Err(error.into());
+        }
+        if self.unreadable.len() < UNREADABLE_MAX {
+            self.unreadable.push(error);
+        }
+        Ok(())
+    }
+}
+
 impl History {
-    /// Takes over those of `versions`, of one set and in any order, that it does not know yet. Returns how many those were. `goes_on` is asked
-    /// before each.
+    /// Takes over those of `versions`, of one set and in any order, that it does not know yet. `goes_on` is asked before each.
     ///
     /// # Errors
     ///
-    /// What cannot be read, or the index; it begins anew with the next call then, or where it was.
+    /// The source does not answer, or the index is damaged; it begins anew with the next call then, or where it was.
     pub fn feed(
         &self,
         reader: &Arc<ObjectReader>,
         versions: &[Version],
         mut goes_on: impl FnMut() -> bool,
-    ) -> Result<u64, HistoryError> {
+    ) -> Result<Fed, HistoryError> {
         let mut complete: Vec<_> = versions.iter().filter(|version| !version.is_partial).collect();
         complete.sort_by_key(|version| version.sequence);
         let known = read(&self.store).progress;
@@ -83,7 +113,7 @@ impl History {
         if !fits {
             self.clear()?;
         }
-        let mut count = 0;
+        let mut fed = Fed::default();
         for version in complete {
             let before = read(&self.store).progress;
             if before.is_some_and(|before| before.sequence >= version.sequence) {
@@ -92,10 +122,9 @@ impl History {
             if !goes_on() {
                 break;
             }
-            self.take(reader, before, version)?;
-            count += 1;
+            self.take(reader, before, version, &mut fed)?;
         }
-        Ok(count)
+        Ok(fed)
     }
 
     fn take(
@@ -103,22 +132,33 @@ impl History {
         reader: &Arc<ObjectReader>,
         before: Option<Progress>,
         version: &Version,
+        fed: &mut Fed,
     ) -> Result<(), HistoryError> {
-        let after = Progress {
+        let mut changes = match Changes::new(reader.nodes(Wait::UntilDeadline), before, version.root) {
+            Ok(changes) => changes,
+            // The next version is compared with the one before this.
+            Err(error) => return fed.pass_over(error),
+        };
+        let mut after = Progress {
             sequence: version.sequence,
             snapshot: version.id,
             root: version.root,
             is_under_way: false,
+            has_gaps: before.is_some_and(|before| before.has_gaps) || !fed.unreadable.is_empty(),
         };
         self.note(Progress { is_under_way: true, ..before.unwrap_or(after) })?;
-        let nodes = reader.nodes(Wait::UntilDeadline);
-        let mut changes = match before {
-            None => Changes::First(Cursor::start(nodes, version.root)?),
-            Some(before) => Changes::Next(Diff::new(nodes, before.root, version.root)?),
-        };
         let changed = before.map(|_| HashSet::new());
         let mut batch = Batch { changed, ..Batch::default() };
-        while let Some(changed) = changes.next()? {
+        loop {
+            let changed = match changes.next() {
+                Ok(Some(changed)) => changed,
+                Ok(None) => break,
+                Err(error) => {
+                    after.has_gaps = true;
+                    fed.pass_over(error)?;
+                    continue;
+                }
+            };
             self.add(&mut batch, &changed, version.sequence)?;
             if batch.rows.len() >= ROWS_AT_ONCE {
                 self.write_rows(&mut batch)?;
@@ -129,6 +169,7 @@ impl History {
         }
         self.write_counts(&mut batch)?;
         self.write_rows(&mut batch)?;
+        fed.versions += 1;
         self.note(after)
     }
 
@@ -141,13 +182,10 @@ impl History {
         let name_key = rows::name_key(&directory, &hash);
         let is_file = |entry: &&Entry| !entry.kind.is_directory();
         let (old, new) = (changed.old.as_deref(), changed.new.as_deref());
-        let (old_file, new_file) = (old.filter(is_file), new.filter(is_file));
-        let change = Change::of(old_file, new_file);
-        let becomes_directory = new.is_some_and(|entry| entry.kind.is_directory())
-            && !old.is_some_and(|entry| entry.kind.is_directory());
-        if change.is_none() && !becomes_directory {
+        if Change::of(old, new).is_none() {
             return Ok(());
         }
+        let new_file = new.filter(is_file);
         // A name of the version that is being taken is in one batch only.
         let known = match old {
             None => self.name_at(&name_key)?,
@@ -158,7 +196,7 @@ impl History {
             },
         };
         let flags = NameFlags {
-            was_directory: known.was_directory || becomes_directory,
+            was_directory: known.was_directory || new.is_some_and(|entry| entry.kind.is_directory()),
             was_file: known.was_file || new_file.is_some(),
             is_file: new_file.is_some(),
         };
@@ -166,14 +204,12 @@ impl History {
             let value = self.seal.seal(&name_key, &flags.encode(path.name()));
             batch.rows.push((name_key, value));
         }
-        if change.is_some() && new_file.is_some() {
+        if new_file.is_some() {
             self.add_change(batch, &path, flags, sequence);
         }
-        if change.is_some() {
-            let key = rows::state_key(&hash, sequence);
-            let entry = new_file.map(|entry| self.seal.seal(&key, &rows::encode_entry(&changed.key, entry)));
-            batch.rows.push((key, entry.unwrap_or_default()));
-        }
+        let key = rows::state_key(&hash, sequence);
+        let entry = new.map(|entry| self.seal.seal(&key, &rows::encode_entry(&changed.key, entry)));
+        batch.rows.push((key, entry.unwrap_or_default()));
         let gone = i64::from(flags.was_file && !flags.is_file) - i64::from(known.was_file && !known.is_file);
         let mut above = parent.filter(|_| gone != 0);
         while let Some(directory) = above {

@@ -2,7 +2,7 @@
 //!
 //! It answers for `history` and `deleted` in a mount without reading a version. It costs what differs between versions, is derived, and may be deleted
 //! at any time; so it is made anew whenever something about it is doubtful. Partial versions are not in it: what is not in them was not
-//! deleted.
+//! deleted. What of a version cannot be read counts as gone from it, and such an index is made anew when it is opened again.
 
 mod feed;
 mod rows;
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::RwLock;
 
 use backstore_protocol::entry::Entry;
+use backstore_protocol::ids::SnapshotId;
 use backstore_protocol::keys::Keys;
 use backstore_protocol::path::ArchivePath;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
@@ -28,8 +29,9 @@ use crate::sync::{read, write};
 use rows::{PROGRESS, Progress};
 use seal::{PathHash, RowSeal};
 
+pub use feed::Fed;
 pub use rows::NameFlags;
-pub use search::{FOUND_MAX, FoundFile, Pattern};
+pub use search::{FOUND_MAX, FoundFile, PastPath, Pattern};
 
 /// The index of one backup set.
 pub struct History {
@@ -68,7 +70,7 @@ pub enum HistoryError {
 pub struct PastState {
     /// That version's sequence.
     pub sequence: u64,
-    /// What it was; nothing if it was not there, or was a directory.
+    /// What it was; nothing if it was not there.
     pub entry: Option<Entry>,
 }
 
@@ -108,6 +110,13 @@ impl History {
         opened.unwrap_or(Err(HistoryError::InUse))
     }
 
+    /// Opens the index in `folder` if there is one that knows versions and nobody else has it.
+    pub fn open_made(folder: &Path, keys: &Keys) -> Option<Self> {
+        let copies = (0..COPIES_MAX).map(|number| folder.join(number.to_string()));
+        let made = copies.filter(|copy| copy.is_dir()).filter_map(|copy| Self::open_copy(&copy, keys).ok());
+        made.into_iter().find(|history| history.indexed_to().is_some())
+    }
+
     fn open_copy(folder: &Path, keys: &Keys) -> Result<Self, HistoryError> {
         fs::create_dir_all(folder).map_err(|error| HistoryError::Unusable {
             folder: folder.to_owned(),
@@ -128,7 +137,7 @@ impl History {
     fn is_doubtful(&self) -> bool {
         let store = read(&self.store);
         match store.progress {
-            Some(progress) => progress.is_under_way,
+            Some(progress) => progress.is_under_way || progress.has_gaps,
             None => store.keyspace.first_key_value().is_some(),
         }
     }
@@ -145,12 +154,29 @@ impl History {
         read(&self.store).progress.map(|progress| progress.sequence)
     }
 
+    /// The same, by its snapshot.
+    pub fn indexed_snapshot(&self) -> Option<SnapshotId> {
+        read(&self.store).progress.map(|progress| progress.snapshot)
+    }
+
     /// What became of a path, oldest first. `path` has the form that keys are made of.
     pub fn states(&self, path: &[u8]) -> Result<Vec<PastState>, HistoryError> {
         let states = self.keyed_states(&self.seal.path(path))?.into_iter();
         let state =
             |(sequence, known): KeyedState| PastState { sequence, entry: known.map(|(_, entry)| entry) };
         Ok(states.map(state).collect())
+    }
+
+    /// What became of a file, oldest first: while its path was a directory, it was not there.
+    pub fn file_states(&self, path: &[u8]) -> Result<Vec<PastState>, HistoryError> {
+        let mut states: Vec<PastState> = Vec::new();
+        for PastState { sequence, entry } in self.states(path)? {
+            let entry = entry.filter(|entry| !entry.kind.is_directory());
+            if entry.is_some() || states.last().is_some_and(|last| last.entry.is_some()) {
+                states.push(PastState { sequence, entry });
+            }
+        }
+        Ok(states)
     }
 
     /// The same, with the path.

@@ -3,7 +3,7 @@
 //! | key | value |
 //! |---|---|
 //! | `w` | how far versions are indexed: [`Progress`] |
-//! | `t` path 16 ‖ sequence u64 | what became of a file in that version: sealed leaf with its one entry, or empty: it is gone |
+//! | `t` path 16 ‖ sequence u64 | what became of a path in that version: sealed leaf with its one entry, or empty: it is gone |
 //! | `n` directory 16 ‖ path 16 | a name that was ever in a directory: sealed flags ‖ name |
 //! | `c` sequence u64 ‖ directory 16 ‖ path 16 | a name that a version but the first added or changed, or a directory above one: likewise |
 //! | `d` directory 16 | how many files below it are gone: u64 |
@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use super::seal::PathHash;
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// How far versions are indexed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +31,16 @@ pub(super) struct Progress {
     pub(super) root: Root,
     /// Rows of the version after it may be there already.
     pub(super) is_under_way: bool,
+    /// Parts of versions could not be read.
+    pub(super) has_gaps: bool,
 }
 
 pub(super) const PROGRESS: [u8; 1] = [b'w'];
 
 impl Progress {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![FORMAT, u8::from(self.is_under_way), self.root.level];
+        let flags = u8::from(self.is_under_way) | u8::from(self.has_gaps) << 1;
+        let mut bytes = vec![FORMAT, flags, self.root.level];
         bytes.extend_from_slice(&self.sequence.to_be_bytes());
         bytes.extend_from_slice(self.snapshot.as_bytes());
         bytes.extend_from_slice(self.root.node.as_bytes());
@@ -45,7 +48,7 @@ impl Progress {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let ([format, under_way, level], rest) = bytes.split_first_chunk()?;
+        let ([format, flags, level], rest) = bytes.split_first_chunk()?;
         let (sequence, rest) = rest.split_first_chunk()?;
         let (snapshot, root) = rest.split_at_checked(ObjectId::SIZE)?;
         (*format == FORMAT).then_some(())?;
@@ -53,7 +56,8 @@ impl Progress {
             sequence: u64::from_be_bytes(*sequence),
             snapshot: SnapshotId::from_slice(snapshot)?,
             root: Root { node: ObjectId::from_slice(root)?, level: *level },
-            is_under_way: *under_way != 0,
+            is_under_way: flags & 1 != 0,
+            has_gaps: flags & 2 != 0,
         })
     }
 }

@@ -5,13 +5,23 @@ use std::ops::Range;
 use globset::{Candidate, GlobBuilder, GlobMatcher};
 
 use super::rows::{self, NameFlags};
-use super::{History, HistoryError};
+use super::seal::PathHash;
+use super::{History, HistoryError, PastState};
 
 /// Files that are found at most.
 pub const FOUND_MAX: usize = 10_000;
 
 /// Names that are looked for: `*`, `?`, `[…]` and `{…,…}` as in a shell; without regard to case if there is no capital in it.
 pub struct Pattern(GlobMatcher);
+
+/// A path whose name fits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PastPath {
+    /// It, in the form that keys are made of.
+    pub path: Vec<u8>,
+    /// What became of it, oldest first.
+    pub states: Vec<PastState>,
+}
 
 /// A file whose name fits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,27 +59,64 @@ impl Pattern {
 impl History {
     /// Files whose names fit, in any version, by their paths; no more than [`FOUND_MAX`]. Every name that ever was is looked at.
     pub fn search(&self, pattern: &Pattern) -> Result<Vec<FoundFile>, HistoryError> {
+        let fits = |flags: NameFlags, name: &[u8]| flags.was_file && pattern.fits(name);
+        let mut found = Vec::new();
+        for hash in self.paths_named(FOUND_MAX, fits)? {
+            let Some(PastPath { path, states }) = self.past_path(&hash)? else { continue };
+            let is_file =
+                |state: &PastState| state.entry.as_ref().is_some_and(|entry| !entry.kind.is_directory());
+            let Some(last) = states.iter().rposition(is_file) else { continue };
+            let end = states.get(last + 1).map_or(u64::MAX, |next| next.sequence);
+            found.push(FoundFile { path, sequences: (states[last].sequence, end) });
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Every path whose name fits, in any version and no order, until `each` returns false. Every name that ever was is looked at.
+    pub fn find(
+        &self,
+        fits: impl Fn(&[u8]) -> bool,
+        mut each: impl FnMut(PastPath) -> bool,
+    ) -> Result<(), HistoryError> {
+        for hash in self.paths_named(usize::MAX, |_, name| fits(name))? {
+            if let Some(found) = self.past_path(&hash)?
+                && !each(found)
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Paths by their names.
+    fn paths_named(
+        &self,
+        count_max: usize,
+        fits: impl Fn(NameFlags, &[u8]) -> bool,
+    ) -> Result<Vec<PathHash>, HistoryError> {
         let mut hashes = Vec::new();
         self.scan(&rows::ALL_NAMES, &rows::ALL_NAMES, |key, value| {
             let opened = self.seal.open(key, value)?;
             let (flags, name) = NameFlags::decode(&opened)?;
-            if flags.was_file && pattern.fits(name) {
+            if fits(flags, name) {
                 hashes.push(*key.last_chunk()?);
             }
-            Some(hashes.len() < FOUND_MAX)
+            Some(hashes.len() < count_max)
         })?;
-        let mut found = Vec::with_capacity(hashes.len());
-        for hash in hashes {
-            let mut end = u64::MAX;
-            for (sequence, known) in self.keyed_states(&hash)?.into_iter().rev() {
-                if let Some((path, _)) = known {
-                    found.push(FoundFile { path, sequences: (sequence, end) });
-                    break;
-                }
-                end = sequence;
-            }
-        }
-        found.sort();
-        Ok(found)
+        Ok(hashes)
+    }
+
+    fn past_path(&self, hash: &PathHash) -> Result<Option<PastPath>, HistoryError> {
+        let mut path = None;
+        let states = self.keyed_states(hash)?.into_iter().map(|(sequence, known)| {
+            let entry = known.map(|(found, entry)| {
+                path = Some(found);
+                entry
+            });
+            PastState { sequence, entry }
+        });
+        let states = states.collect();
+        Ok(path.map(|path| PastPath { path, states }))
     }
 }

@@ -95,7 +95,7 @@ impl World {
     }
 
     fn feed(&self, history: &History) -> u64 {
-        history.feed(&self.reader, &self.versions, || true).unwrap()
+        history.feed(&self.reader, &self.versions, || true).unwrap().versions
     }
 }
 
@@ -111,6 +111,24 @@ fn states_of(trees: &[Tree], path: &[&str]) -> Vec<(u64, Option<u8>)> {
     states
 }
 
+/// The same with directories.
+fn check_all_kinds(found: &[PastState], trees: &[Tree], path: &[&str]) {
+    let found: Vec<_> = found
+        .iter()
+        .map(|state| (state.sequence, state.entry.as_ref().map(|entry| entry.kind.is_directory())))
+        .collect();
+    let mut expected: Vec<(u64, Option<Option<u8>>)> = Vec::new();
+    for (tree, at) in trees.iter().zip(1..) {
+        let what = tree.get(path).copied();
+        if expected.last().map_or(what.is_some(), |(_, last)| *last != what) {
+            expected.push((10 * at, what));
+        }
+    }
+    let expected: Vec<_> =
+        expected.into_iter().map(|(at, what)| (at, what.map(|content| content.is_none()))).collect();
+    assert_eq!(found, expected, "{path:?}");
+}
+
 /// What the index says, checked against the trees.
 fn check(history: &History, trees: &[Tree]) {
     let all: BTreeSet<_> = trees.iter().flat_map(|tree| tree.keys().cloned()).collect();
@@ -120,7 +138,7 @@ fn check(history: &History, trees: &[Tree]) {
     };
     for path in &all {
         let joined = path_of(path);
-        let states = history.states(joined.joined()).unwrap();
+        let states = history.file_states(joined.joined()).unwrap();
         let found: Vec<_> = states
             .iter()
             .map(|state| {
@@ -133,6 +151,7 @@ fn check(history: &History, trees: &[Tree]) {
         let there: Vec<_> =
             expected.iter().map(|(sequence, content)| (*sequence, content.is_some())).collect();
         assert_eq!(found, there, "{path:?}");
+        check_all_kinds(&history.states(joined.joined()).unwrap(), trees, path);
         for (state, other) in states.iter().zip(&states[1.min(states.len())..]) {
             assert!(Change::of(state.entry.as_ref(), other.entry.as_ref()).is_some());
         }
@@ -199,7 +218,7 @@ proptest! {
             let mut left = at_once;
             let goes_on = || { left = left.saturating_sub(1); left > 0 || at_once == 1 };
             let count = history.feed(&world.reader, &world.versions[..(fed + at_once).min(trees.len() as u64) as usize], goes_on).unwrap();
-            fed += count.max(1);
+            fed += count.versions.max(1);
             if reopens {
                 drop(history);
                 history = world.open();
@@ -237,7 +256,7 @@ fn without_the_newest_that_it_knew_it_begins_anew() {
     let all = World::new(&trees);
     // The second is gone, the third is new.
     let left = [all.versions[0].clone(), all.versions[2].clone()];
-    assert_eq!(history.feed(&all.reader, &left, || true).unwrap(), 2);
+    assert_eq!(history.feed(&all.reader, &left, || true).unwrap().versions, 2);
     let states = history.states(path_of(&["a"]).joined()).unwrap();
     assert_eq!(states.iter().map(|state| state.sequence).collect::<Vec<_>>(), [10, 30]);
     assert!(history.states(path_of(&["b"]).joined()).unwrap().is_empty());
@@ -255,6 +274,34 @@ fn a_version_that_could_not_be_read_is_taken_whole_later() {
     let history = world.open();
     assert_eq!(world.feed(&history), 2);
     check(&history, &trees);
+}
+
+/// Versions of which something is lost keep nobody from knowing the others.
+#[test]
+fn what_of_a_version_is_lost_counts_as_gone_until_it_is_opened_again() {
+    let trees = [tree(&[("a", 1)]), tree(&[("a", 1), ("b", 1)]), tree(&[("a", 2), ("b", 1)])];
+    let world = World::new(&trees);
+    let lost = world.versions[1].root.node;
+    world.archive.source().withhold(lost);
+    let history = world.open();
+    let fed = history.feed(&world.reader, &world.versions, || true).unwrap();
+    assert_eq!((fed.versions, fed.unreadable.len()), (2, 1), "{fed:?}");
+    let states = |history: &History, name| {
+        let states = history.states(path_of(&[name]).joined()).unwrap();
+        states.into_iter().map(|state| (state.sequence, state.entry.is_some())).collect::<Vec<_>>()
+    };
+    assert_eq!(states(&history, "a"), [(10, true), (30, true)]);
+    assert_eq!(states(&history, "b"), [(30, true)]);
+    drop(history);
+
+    // Parts of a version are lost: a source that cannot be asked is no loss.
+    world.archive.source().heal();
+    let history = world.open();
+    assert_eq!(world.feed(&history), 3, "it is made anew");
+    assert_eq!(states(&history, "b"), [(20, true)]);
+    check(&history, &trees);
+    drop(history);
+    assert_eq!(world.feed(&world.open()), 0, "it is kept");
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl Past<'_> {
     /// The file at a path in a version.
     fn state_at(&self, path: &[u8], version: &Arc<NamedVersion>) -> Result<Option<Item>, Problem> {
         let Ok(archived) = ArchivePath::from_joined(path) else { return Ok(None) };
-        let states = self.history.states(path)?.into_iter();
+        let states = self.history.file_states(path)?.into_iter();
         let last = states.take_while(|state| state.sequence <= version.version.sequence).last();
         let entry = last.and_then(|state| state.entry);
         let key = Arc::new(archived.key());
@@ -160,7 +160,7 @@ impl Past<'_> {
     /// A file that is gone and of which a version is left, or a directory that such files were in.
     fn deleted(&self, path: &[u8], flags: NameFlags) -> Result<Option<Item>, Problem> {
         if flags.was_file && !flags.is_file {
-            let states = self.history.states(path)?;
+            let states = self.history.file_states(path)?;
             let last = self.shown(path, states).pop();
             if let Some((_, item)) = last {
                 return Ok(Some(item));
@@ -173,7 +173,7 @@ impl Past<'_> {
     /// The versions of the file at a path, newest first.
     fn versions_of(&self, path: &[u8]) -> Result<Vec<Line<'static>>, Problem> {
         let Ok(archived) = ArchivePath::from_joined(path) else { return Ok(Vec::new()) };
-        let shown = self.shown(path, self.history.states(path)?);
+        let shown = self.shown(path, self.history.file_states(path)?);
         let lines = shown.into_iter().rev().map(|(version, item)| Line {
             order: newest_first(version.version.sequence),
             name: Cow::Owned(dated(archived.name(), &version.name)),

@@ -1,0 +1,57 @@
+//! The index of what became of files, as commands use it; a mount shows the same.
+
+use backstore_vfs::history::History;
+use backstore_vfs::objects::ReadError;
+
+use super::{ReadingError, VersionInfo, Versions};
+use crate::home::Home;
+
+/// The index of a set, and the versions that it is of.
+pub(super) struct Indexed {
+    pub(super) history: History,
+    /// The complete ones that it knows, oldest first.
+    versions: Vec<VersionInfo>,
+}
+
+impl Indexed {
+    /// With all of these versions, newest first: what it does not know yet is read from the archive now. Also gives what could not be read.
+    pub(super) fn up_to_date(
+        versions: &Versions<'_>,
+        home: &Home,
+        all: &[VersionInfo],
+    ) -> Result<(Self, Vec<ReadError>), ReadingError> {
+        let archive = versions.archive;
+        let folder = home.history_path(&versions.lineage.info.lineage.to_string());
+        let history = History::open(&folder, &archive.keys)?;
+        let zone = versions.zone.name();
+        let models: Vec<_> = all.iter().map(|version| versions.model(version, zone)).collect();
+        let fed = history.feed(&archive.reader, &models, || true)?;
+        Ok((Self::of(history, all), fed.unreadable))
+    }
+
+    /// As it is on this computer's disk, without reading from the archive; nothing if it is of no use.
+    pub(super) fn as_it_is(versions: &Versions<'_>, home: &Home, all: &[VersionInfo]) -> Option<Self> {
+        let folder = home.history_path(&versions.lineage.info.lineage.to_string());
+        let history = History::open_made(&folder, &versions.archive.keys)?;
+        let newest = history.indexed_snapshot()?;
+        all.iter().any(|version| version.id == newest).then(|| Self::of(history, all))
+    }
+
+    fn of(history: History, all: &[VersionInfo]) -> Self {
+        let known = history.indexed_to();
+        let is_known = |version: &&VersionInfo| !version.is_partial && Some(version.sequence) <= known;
+        let versions = all.iter().rev().filter(is_known).cloned().collect();
+        Self { history, versions }
+    }
+
+    /// Whether it knows a version.
+    pub(super) fn knows(&self, version: &VersionInfo) -> bool {
+        self.versions.binary_search_by_key(&version.sequence, |known| known.sequence).is_ok()
+    }
+
+    /// The newest version from a sequence on and before another.
+    pub(super) fn newest_within(&self, from: u64, end: u64) -> Option<&VersionInfo> {
+        let before_end = self.versions.partition_point(|version| version.sequence < end);
+        self.versions[..before_end].last().filter(|version| version.sequence >= from)
+    }
+}
