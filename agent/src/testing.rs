@@ -1,5 +1,7 @@
 //! A computer with a home, a folder vault and a backup set, for tests that need real backups.
 
+pub(crate) mod faulty;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

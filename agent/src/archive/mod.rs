@@ -14,9 +14,9 @@ use backstore_protocol::quic::{ClientOptions, Connecting, QuicDestination};
 use backstore_protocol::snapshot::HeaderError;
 use backstore_protocol::store::{Destination, Source, StoreError};
 use backstore_vault::{Access, AccountNumber, FolderDestination, OpenOptions, Vault, VaultError};
-use backstore_vfs::objects::{ObjectReader, ReadError, ReaderOptions};
+use backstore_vfs::objects::{ObjectReader, ReadError, ReaderOptions, Recovery};
 
-pub use snapshots::{LineageSummary, OpenedSnapshot, Snapshots};
+pub use snapshots::{LineageSummary, Lineages, OpenedSnapshot, Snapshots};
 
 use crate::cached::{CacheOptions, CachedDestination, CachedSource, Keep, ObjectCache};
 use crate::home::{AccountFile, Config, DeviceSecrets, Home, HomeError};
@@ -101,6 +101,23 @@ pub enum ArchiveError {
     /// Threads could not be started.
     #[error("cannot start threads")]
     Threads(#[source] std::io::Error),
+}
+
+impl ArchiveError {
+    /// Whether it is of one snapshot or lineage, and others can be read.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Read(error) => error.recovery() == Recovery::SkipIt,
+            Self::Store(error) => matches!(error, StoreError::Damaged { .. }),
+            Self::Header(_) | Self::UnknownDevice(_) => true,
+            Self::Home(_)
+            | Self::Log(_)
+            | Self::RolledBack { .. }
+            | Self::AnotherVault { .. }
+            | Self::Empty
+            | Self::Threads(_) => false,
+        }
+    }
 }
 
 impl From<VaultError> for ArchiveError {

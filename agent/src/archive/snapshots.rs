@@ -1,5 +1,8 @@
 //! Snapshots of the archive, verified and opened.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use backstore_protocol::ids::{DeviceId, LineageId, SnapshotId};
@@ -30,12 +33,21 @@ pub struct OpenedSnapshot {
 pub struct LineageSummary {
     /// What the destination knows.
     pub info: LineageInfo,
-    /// Its newest snapshot.
+    /// Its newest snapshot; where what that says is damaged, the newest that can be opened.
     pub head: OpenedSnapshot,
     /// The name of the device that made it.
     pub device_name: String,
     /// Its newest snapshots, as the destination holds them: so many as the archive was opened for.
     pub newest: Vec<StoredSnapshot>,
+}
+
+/// The lineages of an account.
+#[derive(Debug, Default)]
+pub struct Lineages {
+    /// By the name of their set.
+    pub readable: Vec<LineageSummary>,
+    /// Why others cannot be read.
+    pub damaged: Vec<ArchiveError>,
 }
 
 /// Snapshots of one lineage, newest first, a page at a time.
@@ -49,19 +61,42 @@ pub struct Snapshots<'a> {
 
 /// Snapshots asked for at once.
 const PAGE: usize = 128;
+/// Snapshots that are tried until one can be opened.
+const TRIED_MAX: usize = 64;
 
 impl Archive {
-    /// All lineages of the account, by the name of their set.
-    pub fn lineages(&self) -> Result<Vec<LineageSummary>, ArchiveError> {
-        let mut lineages = Vec::new();
+    /// All lineages of the account that are backup sets. Damage to one keeps nobody from the others.
+    pub fn lineages(&self) -> Result<Lineages, ArchiveError> {
+        let mut lineages = Lineages::default();
         for (info, newest) in self.newest_of_each()? {
             let Some(head) = newest.first() else { continue };
-            let head = self.open_snapshot(head)?;
-            let device_name = self.device_name(head.header.device);
-            lineages.push(LineageSummary { info, head, device_name, newest });
+            let head = match self.open_snapshot(head) {
+                Err(error @ ArchiveError::Read(_)) if error.is_damage() => self.open_older(&info, error),
+                opened => opened,
+            };
+            match head {
+                Ok(head) => {
+                    let device_name = self.device_name(head.header.device);
+                    lineages.readable.push(LineageSummary { info, head, device_name, newest });
+                }
+                Err(error) if error.is_damage() => lineages.damaged.push(error),
+                Err(error) => return Err(error),
+            }
         }
-        lineages.sort_by(|a, b| (&a.head.body.set, &a.device_name).cmp(&(&b.head.body.set, &b.device_name)));
+        let name = |lineage: &LineageSummary| (lineage.head.body.set.clone(), lineage.device_name.clone());
+        lineages.readable.sort_by_cached_key(name);
         Ok(lineages)
+    }
+
+    /// The newest snapshot but the last that can be opened; without one the damage to the last.
+    fn open_older(&self, info: &LineageInfo, damage: ArchiveError) -> Result<OpenedSnapshot, ArchiveError> {
+        for stored in self.snapshots(info.lineage).take(TRIED_MAX).skip(1) {
+            match self.open_snapshot(&stored?) {
+                Err(error) if error.is_damage() => {}
+                opened => return opened,
+            }
+        }
+        Err(damage)
     }
 
     /// Whether a lineage holds what its device said of versions, and is no backup set.

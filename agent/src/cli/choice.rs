@@ -7,8 +7,9 @@ use backstore_protocol::path::ArchivePath;
 use backstore_vfs::view::View;
 
 use super::entry_line::shown_path;
+use super::error::chain;
 use super::{CliError, Context};
-use crate::archive::{Archive, ArchiveOptions};
+use crate::archive::{Archive, ArchiveOptions, LineageSummary, Lineages};
 use crate::reading::{Place, ReadingError, Versions, missing};
 
 /// Which backup set.
@@ -66,7 +67,7 @@ impl SetChoice {
             Ok(_) | Err(ReadingError::WhichSet { .. }) => {
                 let fits =
                     |name: &str, wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| wanted == name);
-                let all = archive.lineages()?.into_iter().filter(|lineage| {
+                let all = note_damaged(archive.lineages()?).into_iter().filter(|lineage| {
                     fits(&lineage.head.body.set, &self.set)
                         && (fits(&lineage.device_name, &self.device)
                             || fits(&lineage.head.header.device.to_string(), &self.device))
@@ -125,4 +126,12 @@ impl SetChoice {
             .into()),
         }
     }
+}
+
+/// Names on standard error what cannot be read; the others.
+fn note_damaged(lineages: Lineages) -> Vec<LineageSummary> {
+    for damage in lineages.damaged {
+        eprintln!("backstore: a backup set cannot be read: {}", chain(&damage));
+    }
+    lineages.readable
 }

@@ -12,18 +12,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::entry_line::{path_bytes, put_bytes};
+use super::error::chain;
 use super::meter::Meter;
 use super::output::Output;
 use super::{CliError, Context, Exit, text};
-use crate::archive::{Archive, ArchiveOptions};
+use crate::archive::{Archive, ArchiveError, ArchiveOptions, Lineages};
 use crate::cached::Keep;
 use crate::home::HomeError;
 use crate::reading::verify::{Ended, Findings, Position, Scope, Verification, VerifyProgress};
 use crate::reading::{ReadingError, Versions};
+use crate::tags::{Tags, Unread};
 
 /// Check what is stored: read it back and compare it with what it was sealed as
 ///
-/// Reads the trees of all versions, and of the data about 1 GiB chosen at random, others each time; with --full all of it. What is damaged is named, with the files and
+/// Reads the trees of all versions, what was said of tags, and of the data about 1 GiB chosen at random, others each time; with --full all of it. What is damaged is named, with the files and
 /// versions that need it; the exit code is then 3. A backup of a computer that still has these files sends them again. --full and --subset go on where
 /// they were interrupted.
 #[derive(Debug, clap::Args)]
@@ -72,7 +74,7 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Exit, CliError
     // What is to be known is what the destination still has.
     let options = ArchiveOptions { keep: Keep::Nothing, ..ArchiveOptions::read() };
     let archive = Archive::open(&context.home, &context.machine, &options)?;
-    let sets = sets(&archive, args)?;
+    let (sets, mut other) = sets(&archive, args)?;
     let bytes = sets.iter().map(|set| set.lineage.head.header.bytes).sum();
     let mut seed = [0; 8];
     context.machine.random(&mut seed);
@@ -142,14 +144,16 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Exit, CliError
     }
     drop(meter);
     memory.forget();
+    other.extend(tag_damage(&archive)?);
+    let is_whole = kept.findings.is_whole() && other.is_empty();
     let mut out = Output::new(false);
     if args.json {
-        out.json(&document(&kept, &scope))?
+        out.json(&document(&kept, &other, &scope))?
     } else {
-        report(&kept.findings, &scope, &mut out)?
+        report(&kept.findings, &other, &scope, &mut out)?
     }
     out.finish()?;
-    Ok(if kept.findings.is_whole() { Exit::Complete } else { Exit::Incomplete })
+    Ok(if is_whole { Exit::Complete } else { Exit::Incomplete })
 }
 
 fn println_quietly(text: &str) -> Result<(), CliError> {
@@ -158,22 +162,32 @@ fn println_quietly(text: &str) -> Result<(), CliError> {
     out.finish()
 }
 
-/// The sets that are meant: all without a name, of all computers without one.
-fn sets<'a>(archive: &'a Archive, args: &VerifyArgs) -> Result<Vec<Versions<'a>>, CliError> {
+/// What is damaged of what devices said of tags.
+fn tag_damage(archive: &Archive) -> Result<Vec<String>, CliError> {
+    let lineages = archive.source.lineages().map_err(ArchiveError::from)?;
+    let (_, unread) = Tags::read(archive, &lineages)?;
+    Ok(unread.iter().map(|unread: &Unread| chain(unread)).collect())
+}
+
+/// The sets that are meant: all without a name, of all computers without one; and what is damaged so that it is not known which set it is.
+fn sets<'a>(archive: &'a Archive, args: &VerifyArgs) -> Result<(Vec<Versions<'a>>, Vec<String>), CliError> {
     let chosen = Versions::choose(archive, args.set.as_deref(), args.device.as_deref(), &[]);
     match chosen {
         Ok(_) | Err(ReadingError::WhichSet { .. }) => {}
+        Err(ReadingError::Archive(error)) if error.is_damage() => {}
         Err(error) => return Err(error.into()),
     }
     let fits = |wanted: &Option<String>, names: [&str; 2]| {
         wanted.as_ref().is_none_or(|wanted| names.contains(&&**wanted))
     };
-    let sets = archive.lineages()?.into_iter().filter(|lineage| {
+    let Lineages { readable, damaged } = archive.lineages()?;
+    let sets = readable.into_iter().filter(|lineage| {
         let set = &*lineage.head.body.set;
         fits(&args.set, [set, set])
             && fits(&args.device, [&lineage.device_name, &lineage.head.header.device.to_string()])
     });
-    Ok(sets.map(|lineage| Versions::new(archive, lineage)).collect())
+    let damaged = damaged.iter().map(|damage| format!("a backup set cannot be read: {}", chain(damage)));
+    Ok((sets.map(|lineage| Versions::new(archive, lineage)).collect(), damaged.collect()))
 }
 
 /// Where a run that can be cut off keeps how far it has come.
@@ -250,19 +264,23 @@ fn line(progress: &VerifyProgress, elapsed: Duration) -> String {
     )
 }
 
-fn report(findings: &Findings, scope: &Scope, out: &mut Output) -> Result<(), CliError> {
+fn report(findings: &Findings, other: &[String], scope: &Scope, out: &mut Output) -> Result<(), CliError> {
+    let is_whole = findings.is_whole() && other.is_empty();
     out.text(format_args!(
         "{}, {}, {} read: {}",
         text::plural(findings.versions, "version", "versions"),
         text::plural(findings.files_seen, "file", "files"),
         text::size(findings.bytes_read),
-        if findings.is_whole() { "all of it is whole" } else { "something is DAMAGED" },
+        if is_whole { "all of it is whole" } else { "something is DAMAGED" },
     ))?;
-    if findings.is_whole() {
+    if is_whole {
         if !scope.is_all() {
             out.text("the rest of the data was not read; --full reads all of it")?;
         }
         return Ok(());
+    }
+    for damage in other {
+        out.text(damage)?;
     }
     for lost in &findings.lost {
         out.text(format_args!("set {}, version {}: {}", lost.set, lost.version, lost.what))?;
@@ -287,7 +305,7 @@ fn report(findings: &Findings, scope: &Scope, out: &mut Output) -> Result<(), Cl
     ))
 }
 
-fn document(kept: &Kept, scope: &Scope) -> serde_json::Value {
+fn document(kept: &Kept, other: &[String], scope: &Scope) -> serde_json::Value {
     let findings = &kept.findings;
     let files = findings.files.iter().map(|file| {
         let mut document = serde_json::Map::new();
@@ -308,7 +326,7 @@ fn document(kept: &Kept, scope: &Scope) -> serde_json::Value {
     let objects: Vec<_> =
         findings.objects.iter().map(|(id, what)| json!({ "object": id, "problem": what })).collect();
     json!({
-        "whole": findings.is_whole(),
+        "whole": findings.is_whole() && other.is_empty(),
         "share": 1.0 / scope.one_in() as f64,
         "versions": findings.versions,
         "files": findings.files_seen,
@@ -317,5 +335,6 @@ fn document(kept: &Kept, scope: &Scope) -> serde_json::Value {
         "damaged_files": files,
         "damaged_files_in_all": findings.file_count,
         "damaged_versions": lost,
+        "other_damage": other,
     })
 }

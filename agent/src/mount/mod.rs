@@ -124,8 +124,8 @@ fn start(
         ..ArchiveOptions::read()
     };
     let archive = Arc::new(Archive::open(home, machine, &options)?);
-    let summaries = archive.lineages()?;
-    let chosen = reading::Versions::choose_from(&archive, &summaries, request.set.as_deref(), None, &[])?;
+    let mut lineages = archive.lineages()?;
+    let chosen = reading::Versions::choose_from(&archive, &mut lineages, request.set.as_deref(), None, &[])?;
     let summary = chosen.lineage;
     let shown = FolderOptions {
         owner: host::this_user(),
@@ -139,7 +139,7 @@ fn start(
     model.set_versions(versions.first_page()?);
     let front = Arc::new(Front::open(&model, &**machine, &request.via)?);
     let sets = Sets::new(&archive, home, &model, &front, request.stays_inside);
-    sets.show(summaries);
+    sets.show(lineages.readable);
     let place = answering(&front)?;
     sets.follow(summary.info.lineage, versions).map_err(ArchiveError::Threads)?;
     let watching = thread::Builder::new().name("versions".into());

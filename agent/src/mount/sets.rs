@@ -15,7 +15,7 @@ use backstore_vfs::model::{BackupSet, LinkRoots, OpenSet, Snapshots, Version};
 use super::front::Front;
 use super::past::{self, Offer};
 use super::versions::Versions;
-use crate::archive::{Archive, ArchiveError, LineageSummary};
+use crate::archive::{Archive, ArchiveError, LineageSummary, Lineages};
 use crate::home::Home;
 use crate::tags::{Tags, Unread};
 
@@ -175,8 +175,11 @@ impl Sets {
         let is_new = |lineage: &LineageId| !lock(&self.known).contains_key(lineage);
         if infos.iter().any(|info| is_new(&info.lineage)) {
             self.archive.renew_log(&self.home)?;
-            let summaries = self.archive.lineages()?;
-            self.show(summaries.into_iter().filter(|summary| is_new(&summary.info.lineage)).collect());
+            let Lineages { readable, damaged } = self.archive.lineages()?;
+            for error in damaged {
+                tracing::warn!(%error, "a backup set cannot be shown");
+            }
+            self.show(readable.into_iter().filter(|summary| is_new(&summary.info.lineage)).collect());
         }
         for (lineage, followed) in self.all_followed() {
             let held = infos.iter().find(|info| info.lineage == lineage).map_or(0, |info| info.snapshots);

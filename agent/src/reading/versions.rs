@@ -13,7 +13,7 @@ use backstore_vfs::view::View;
 use chrono_tz::Tz;
 
 use super::ReadingError;
-use crate::archive::{Archive, LineageSummary};
+use crate::archive::{Archive, ArchiveError, LineageSummary, Lineages};
 
 /// A version as its verified header describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,11 +77,28 @@ impl<'a> Versions<'a> {
         device: Option<&str>,
         paths: &[Vec<&ArchivePath>],
     ) -> Result<Self, ReadingError> {
-        Self::choose_from(archive, &archive.lineages()?, set, device, paths)
+        Self::choose_from(archive, &mut archive.lineages()?, set, device, paths)
     }
 
-    /// The same, of these.
+    /// The same, of these. What is not among them may be among those that are damaged: then the damage is the error, and is taken out.
     pub fn choose_from(
+        archive: &'a Archive,
+        all: &mut Lineages,
+        set: Option<&str>,
+        device: Option<&str>,
+        paths: &[Vec<&ArchivePath>],
+    ) -> Result<Self, ReadingError> {
+        let chosen = Self::choose_readable(archive, &all.readable, set, device, paths);
+        match (chosen, all.damaged.pop()) {
+            (
+                Err(ReadingError::NoSuchSet { .. } | ReadingError::Archive(ArchiveError::Empty)),
+                Some(damage),
+            ) => Err(damage.into()),
+            (chosen, _) => chosen,
+        }
+    }
+
+    fn choose_readable(
         archive: &'a Archive,
         all: &[LineageSummary],
         set: Option<&str>,
@@ -89,7 +106,7 @@ impl<'a> Versions<'a> {
         paths: &[Vec<&ArchivePath>],
     ) -> Result<Self, ReadingError> {
         if all.is_empty() {
-            return Err(crate::archive::ArchiveError::Empty.into());
+            return Err(ArchiveError::Empty.into());
         }
         let is_set = |lineage: &LineageSummary| set.is_none_or(|set| lineage.head.body.set == set);
         let is_device = |lineage: &LineageSummary| match device {

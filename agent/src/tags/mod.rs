@@ -1,8 +1,8 @@
 //! Words that versions are given after they were made, and that are taken away again: PROTOCOL.md section 8.
 //!
 //! A snapshot is signed and final, so what is said of it later has a history of its own: each device has one, its tag lineage, whose newest snapshot
-//! says everything that the device has ever said. Only the account can read it, nobody can take a word back unseen, and no destination knows
-//! that it is anything else than a backup.
+//! says everything that the device has ever said. Only the account can read it and add to it, and no destination knows that it is anything else
+//! than a backup; one that withholds what was said last shows what was said before.
 
 mod own;
 #[cfg(test)]
@@ -17,7 +17,7 @@ use backstore_protocol::store::{LineageInfo, Recovery};
 
 use crate::archive::{Archive, ArchiveError};
 use crate::backup::UploadError;
-use own::{Own, is_damage};
+use own::Own;
 
 /// Longest tag.
 pub const TAG_BYTES_MAX: usize = 255;
@@ -116,7 +116,7 @@ impl Tags {
                     let damage = own.newer_is_damaged;
                     unread.extend(damage.map(|source| Unread { device: device(), has_older: true, source }));
                 }
-                Err(source) if is_damage(&source) => {
+                Err(source) if source.is_damage() => {
                     unread.push(Unread { device: device(), has_older: false, source });
                 }
                 Err(error) => return Err(error),

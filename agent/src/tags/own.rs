@@ -14,7 +14,6 @@ use backstore_protocol::path::ArchivePath;
 use backstore_protocol::snapshot::{Body, Changes, Header, HeaderError, Totals};
 use backstore_protocol::store::{Session, SessionRequest, StoreError};
 use backstore_protocol::tree::{Root, TreeBuilder};
-use backstore_vfs::objects::Recovery;
 use backstore_vfs::view::View;
 
 use super::{SAID_MAX, Said, TagError, check_tag};
@@ -53,7 +52,7 @@ impl Own {
             head.get_or_insert((stored.id, header));
             match entries {
                 Ok(entries) => return Ok(Self { head, entries, newer_is_damaged: damage }),
-                Err(error) if is_damage(&error) => damage = damage.or(Some(error)),
+                Err(error) if error.is_damage() => damage = damage.or(Some(error)),
                 Err(error) => return Err(error),
             }
         }
@@ -145,21 +144,6 @@ fn read_entries(archive: &Archive, root: Root) -> Result<BTreeMap<Vec<u8>, Entry
     let view = View::new(Arc::clone(&archive.reader), root);
     let found = view.walk_all()?.take(SAID_MAX + 1);
     found.map(|found| found.map(|(path, entry)| (path.key(), entry)).map_err(ArchiveError::from)).collect()
-}
-
-/// Whether a failure is of what one device has said, and others can be read.
-pub(super) fn is_damage(error: &ArchiveError) -> bool {
-    match error {
-        ArchiveError::Read(error) => error.recovery() == Recovery::SkipIt,
-        ArchiveError::Store(error) => matches!(error, StoreError::Damaged { .. }),
-        ArchiveError::Header(_) | ArchiveError::UnknownDevice(_) => true,
-        ArchiveError::Home(_)
-        | ArchiveError::Log(_)
-        | ArchiveError::RolledBack { .. }
-        | ArchiveError::AnotherVault { .. }
-        | ArchiveError::Empty
-        | ArchiveError::Threads(_) => false,
-    }
 }
 
 /// zstd level of nodes.

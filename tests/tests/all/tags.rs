@@ -186,6 +186,7 @@ fn damaged_tags_are_named_and_hide_nothing_else() {
     let named = ["what one said of tags cannot be read", "damaged at the destination"];
     other.run(["snapshots"]).says(0, &named).says(0, &["#first"]);
     other.run(["tag", "--list"]).says(0, &named);
+    other.run(["verify"]).says(3, &["something is DAMAGED"]).says(3, &named);
     other.run(["tag", "kept"]).says(0, &named);
     assert_eq!(tags(&other, "docs"), [vec!["kept"], vec!["first"]]);
     if has_fuse("damaged_tags_are_named_and_hide_nothing_else") {
