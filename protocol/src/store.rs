@@ -46,6 +46,17 @@ pub struct StoredSnapshot {
     pub is_damaged: bool,
 }
 
+/// What whoever opens an archive asks first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Overview {
+    /// The account log, stored form; all of it.
+    pub log: Vec<Bytes>,
+    /// The lineages of the account.
+    pub lineages: Vec<LineageInfo>,
+    /// The newest snapshots of those lineages that were expected and are there.
+    pub newest: Vec<(LineageId, Vec<StoredSnapshot>)>,
+}
+
 /// Why one object of a request could not be read; the others can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReadFailure {
@@ -79,6 +90,19 @@ pub trait Source: Send + Sync {
 
     /// Entries of the account log from number `from` on, stored form; all of them.
     fn account_log(&self, from: u64) -> Result<Vec<Bytes>, StoreError>;
+
+    /// The account log, the lineages, and the newest `count` snapshots of those lineages that are expected to be among them. Where an answer takes
+    /// a while, all of it is asked for at once.
+    fn overview(&self, expected: &[LineageId], count: usize) -> Result<Overview, StoreError> {
+        let (log, lineages) = (self.account_log(0)?, self.lineages()?);
+        let is_there = |lineage: &&LineageId| lineages.iter().any(|info| info.lineage == **lineage);
+        let newest = expected.iter().filter(is_there).map(|lineage| {
+            let newest = self.snapshots(*lineage, u64::MAX, count)?;
+            Ok((*lineage, newest))
+        });
+        let newest = newest.collect::<Result<_, StoreError>>()?;
+        Ok(Overview { log, lineages, newest })
+    }
 
     /// What was read under `id` is not what it should be. Whether it may have been a copy, which is gone now: then reading again asks the
     /// destination itself. A source without copies has nothing to do.

@@ -1,25 +1,29 @@
 //! The account's archive at its destination, opened with this device's keys: what every command but `login` starts from.
 
+mod server;
 mod snapshots;
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use backstore_platform::machine::Machine;
 use backstore_protocol::account_log::{AccountState, LogError};
 use backstore_protocol::ids::{AccountId, DeviceId, DomainId, LogHash};
 use backstore_protocol::keys::Keys;
-use backstore_protocol::quic::{ClientOptions, Connecting, QuicDestination};
+use backstore_protocol::quic::QuicDestination;
 use backstore_protocol::snapshot::HeaderError;
-use backstore_protocol::store::{Destination, Source, StoreError};
+use backstore_protocol::store::{Destination, Overview, Source, StoreError};
 use backstore_vault::{Access, AccountNumber, FolderDestination, OpenOptions, Vault, VaultError};
 use backstore_vfs::objects::{ObjectReader, ReadError, ReaderOptions, Recovery};
+use bytes::Bytes;
 
 pub use snapshots::{LineageSummary, Lineages, OpenedSnapshot, Snapshots};
 
-use crate::cached::{CacheOptions, CachedDestination, CachedSource, Keep, ObjectCache};
-use crate::home::{AccountFile, Config, DeviceSecrets, Home, HomeError};
+use server::{connect, with_cache};
+
+use crate::cached::{CachedDestination, Keep};
+use crate::home::{AccountFile, Config, DeviceSecrets, Home, HomeError, SetConfig};
 
 /// The archive of this device's account.
 pub struct Archive {
@@ -48,6 +52,8 @@ pub struct Archive {
     vault: Option<Arc<Vault>>,
     cache: Option<Arc<CachedDestination>>,
     snapshots_at_once: usize,
+    /// What was learnt with the account log, for the first who asks for lineages.
+    overview: Mutex<Option<Overview>>,
     _connection: Option<Connection>,
 }
 
@@ -159,6 +165,9 @@ impl ArchiveOptions {
     }
 }
 
+/// Sets of this computer that are asked for before it is known that they are there.
+const EXPECTED_MAX: usize = 16;
+
 impl Archive {
     /// Opens the archive that this computer is enrolled with.
     pub fn open(
@@ -209,8 +218,19 @@ impl Archive {
         let reader = ObjectReader::new(Arc::clone(&source), (*keys).clone(), &options.reader)
             .map_err(ArchiveError::Threads)?;
         let place = file.destination.to_string();
-        let log = Self::read_log(home, &*source, file, &place)?;
+        let overview = match options.access {
+            Access::Read => {
+                let sets = Config::load(home).unwrap_or_default().sets;
+                let own: Vec<_> = sets.iter().take(EXPECTED_MAX).map(SetConfig::lineage_id).collect();
+                let count = if own.len() == 1 { options.snapshots_at_once } else { 1 };
+                source.overview(&own, count)?
+            }
+            Access::Write => Overview { log: source.account_log(0)?, ..Overview::default() },
+        };
+        let log = Self::replay_log(home, &overview.log, file, &place)?;
+        let overview = (options.access == Access::Read).then_some(overview);
         Ok(Self {
+            overview: Mutex::new(overview),
             snapshots_at_once: options.snapshots_at_once,
             source,
             destination,
@@ -242,7 +262,7 @@ impl Archive {
     /// Learns of devices that came to the account since it was opened.
     pub fn renew_log(&self, home: &Home) -> Result<(), ArchiveError> {
         let file = AccountFile::load(home)?.ok_or(HomeError::NotEnrolled)?;
-        let log = Self::read_log(home, &*self.source, file, &self.place)?;
+        let log = Self::replay_log(home, &self.source.account_log(0)?, file, &self.place)?;
         *self.log.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(log);
         Ok(())
     }
@@ -261,17 +281,16 @@ impl Archive {
         }
     }
 
-    /// Reads the account log and compares it with what was seen of it before.
-    fn read_log(
+    /// What the account log comes to, compared with what was seen of it before.
+    fn replay_log(
         home: &Home,
-        source: &dyn Source,
+        stored: &[Bytes],
         mut file: AccountFile,
         place: &str,
     ) -> Result<AccountState, ArchiveError> {
-        let stored = source.account_log(0)?;
         let mut log = AccountState::default();
         let mut is_known = file.log_length == 0;
-        for entry in &stored {
+        for entry in stored {
             log.append(entry)?;
             is_known |= log.length == file.log_length && log.head.to_string() == file.log_head;
         }
@@ -284,58 +303,4 @@ impl Archive {
         }
         Ok(log)
     }
-}
-
-/// A server with what of it is on this computer before it: for a backup the nodes, for whoever reads what was read before.
-fn with_cache(
-    home: &Home,
-    domain: &str,
-    server: &Arc<dyn Destination>,
-    options: &ArchiveOptions,
-) -> (Arc<dyn Source>, Option<Arc<CachedDestination>>) {
-    match options.access {
-        Access::Write => match CachedDestination::new(Arc::clone(server), &home.node_cache_path(domain)) {
-            Some(cached) => {
-                let cached = Arc::new(cached);
-                (cached.clone(), Some(cached))
-            }
-            None => (server.clone(), None),
-        },
-        Access::Read => match kept_objects(home, domain, options.keep) {
-            Some(kept) => (Arc::new(CachedSource::new(server.clone(), Arc::new(kept), options.keep)), None),
-            None => (server.clone(), None),
-        },
-    }
-}
-
-/// The cache of what is read from a server, if there is to be one.
-fn kept_objects(home: &Home, domain: &str, keep: Keep) -> Option<ObjectCache> {
-    if keep == Keep::Nothing {
-        return None;
-    }
-    let folder = home.object_cache_path(domain);
-    let bytes_max = Config::load(home).unwrap_or_default().cache.bytes_max();
-    if bytes_max == 0 {
-        ObjectCache::remove(&folder);
-        return None;
-    }
-    // Without its thread there is none.
-    ObjectCache::open(folder, CacheOptions::new(bytes_max)).ok()
-}
-
-fn connect(
-    home: &Home,
-    file: &AccountFile,
-    secrets: &DeviceSecrets,
-    patience_max: Duration,
-) -> Result<QuicDestination, ArchiveError> {
-    let (server, fingerprint) = file.destination.as_server(home)?.ok_or(HomeError::NotEnrolled)?;
-    let patience = Config::load(home).map_or(60, |config| config.upload.retry_seconds);
-    let connecting = Connecting { server, fingerprint, identity: secrets.identity() };
-    let options = ClientOptions {
-        connecting,
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        patience: Duration::from_secs(patience).min(patience_max),
-    };
-    Ok(QuicDestination::new(options)?)
 }

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use backstore_protocol::ids::{DeviceId, LineageId, SnapshotId};
 use backstore_protocol::snapshot::{Body, Header};
@@ -112,12 +112,23 @@ impl Archive {
 
     /// The newest snapshots of each lineage; their bodies are on their way.
     fn newest_of_each(&self) -> Result<Vec<(LineageInfo, Vec<StoredSnapshot>)>, ArchiveError> {
-        let (mut all, mut infos) = (Vec::new(), self.source.lineages()?);
+        let overview = self.overview.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (mut infos, mut known) = match overview {
+            Some(overview) => (overview.lineages, overview.newest),
+            None => (self.source.lineages()?, Vec::new()),
+        };
         infos.retain(|info| !self.is_tag_lineage(info));
+        let mut all = Vec::new();
         // Of several, one will be chosen by what their heads say.
         let count = if infos.len() == 1 { self.snapshots_at_once } else { 1 };
         for info in infos {
-            let newest = self.source.snapshots(info.lineage, u64::MAX, count)?;
+            let is_it = |(lineage, newest): &(LineageId, Vec<StoredSnapshot>)| {
+                *lineage == info.lineage && newest.len() as u64 >= info.snapshots.min(count as u64)
+            };
+            let newest = match known.iter().position(is_it) {
+                Some(place) => known.swap_remove(place).1,
+                None => self.source.snapshots(info.lineage, u64::MAX, count)?,
+            };
             all.push((info, newest));
         }
         let stored = all.iter().flat_map(|(_, newest)| newest);

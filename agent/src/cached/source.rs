@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backstore_protocol::ids::{LineageId, ObjectId};
 use backstore_protocol::object::{ObjectKind, SealedObject};
-use backstore_protocol::store::{LineageInfo, ReadFailure, Source, StoreError, StoredSnapshot};
+use backstore_protocol::store::{LineageInfo, Overview, ReadFailure, Source, StoreError, StoredSnapshot};
 use bytes::Bytes;
 
 use super::objects::ObjectCache;
@@ -105,6 +105,10 @@ impl Source for CachedSource {
 
     fn account_log(&self, from: u64) -> Result<Vec<Bytes>, StoreError> {
         self.inner.account_log(from)
+    }
+
+    fn overview(&self, expected: &[LineageId], count: usize) -> Result<Overview, StoreError> {
+        self.inner.overview(expected, count)
     }
 
     fn forget(&self, id: &ObjectId) -> bool {

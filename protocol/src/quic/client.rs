@@ -4,18 +4,20 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::keeper::{ClientOptions, Keeper, Live, Runtime, block_on, runtime_gone};
+use super::lists::{lineage_infos, overview, snapshots_question, split_list, stored_snapshots};
 use super::session::QuicSession;
-use crate::ids::{LineageId, ObjectId, SnapshotId};
-use crate::limits::{LOG_ENTRIES_MAX, SNAPSHOTS_PAGE_MAX};
+use crate::ids::{LineageId, ObjectId};
+use crate::limits::LOG_ENTRIES_MAX;
 use crate::object::SealedObject;
 use crate::store::{
-    Destination, LineageInfo, ReadFailure, Session, SessionRequest, Source, StoreError, StoredSnapshot,
+    Destination, LineageInfo, Overview, ReadFailure, Session, SessionRequest, Source, StoreError,
+    StoredSnapshot,
 };
-use crate::wire::{Got, LineageList, Lineages, Log, LogEntries, SnapshotList, Snapshots};
+use crate::wire::{Got, LineageList, Lineages, Log, LogEntries, SnapshotList};
 
 /// A `backstored` server.
 pub struct QuicDestination {
@@ -59,21 +61,10 @@ impl Source for QuicDestination {
                 .retry(async |live: Arc<Live>| {
                     let (list, _): (LineageList, _) =
                         live.control.lock().await.ask(&Lineages {}, &[]).await?;
-                    Ok(list.lineages)
+                    Ok(list)
                 })
                 .await?;
-            Ok(list
-                .into_iter()
-                .map(|item| LineageInfo {
-                    lineage: item.lineage,
-                    device: item.device,
-                    head: item.head,
-                    sequence: item.sequence,
-                    received_at: item.received_at,
-                    confirmed_at: item.confirmed_at,
-                    snapshots: item.snapshots,
-                })
-                .collect())
+            Ok(lineage_infos(list))
         })
     }
 
@@ -84,7 +75,7 @@ impl Source for QuicDestination {
         count: usize,
     ) -> Result<Vec<StoredSnapshot>, StoreError> {
         let keeper = Arc::clone(&self.keeper);
-        let question = Snapshots { lineage, before, count: count.min(SNAPSHOTS_PAGE_MAX) as u32 };
+        let question = snapshots_question(lineage, before, count);
         self.block(async move {
             let (list, tail) = keeper
                 .retry(async |live: Arc<Live>| {
@@ -92,18 +83,7 @@ impl Source for QuicDestination {
                     Ok(answer)
                 })
                 .await?;
-            let headers = split_list(tail);
-            Ok(list
-                .snapshots
-                .iter()
-                .zip(headers)
-                .map(|(item, header)| StoredSnapshot {
-                    id: SnapshotId::from_bytes(*blake3::hash(&header).as_bytes()),
-                    header,
-                    received_at: item.received_at,
-                    is_damaged: item.is_damaged,
-                })
-                .collect())
+            Ok(stored_snapshots(&list, tail))
         })
     }
 
@@ -161,6 +141,19 @@ impl Source for QuicDestination {
                 }
             }
         })
+    }
+
+    fn overview(&self, expected: &[LineageId], count: usize) -> Result<Overview, StoreError> {
+        let keeper = Arc::clone(&self.keeper);
+        let expected = expected.to_vec();
+        let (mut overview, has_more) = self.block(async move {
+            keeper.retry(async |live: Arc<Live>| overview(&live, &expected, count).await).await
+        })?;
+        if has_more {
+            let rest = self.account_log(overview.log.len() as u64)?;
+            overview.log.extend(rest);
+        }
+        Ok(overview)
     }
 
     fn watch(&self, seen: u64, patience: Duration) -> Result<u64, StoreError> {
@@ -227,14 +220,4 @@ async fn get_group(
             }
         })
         .await
-}
-
-/// Splits a tail of u32 lengths and bytes, whose form was checked with the message.
-pub(super) fn split_list(mut tail: Bytes) -> Vec<Bytes> {
-    let mut list = Vec::new();
-    while tail.remaining() >= 4 {
-        let length = tail.get_u32_le() as usize;
-        list.push(tail.split_to(length.min(tail.len())));
-    }
-    list
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::Mutex;
 
-use super::client::split_list;
 use super::connect::Connecting;
 use super::keeper::{Runtime, block_on, goodbye, hello, runtime_gone};
 use super::link::{QuicLink, QuicStream};
+use super::lists::split_list;
 use crate::ids::{FactorId, InviteToken};
 use crate::store::StoreError;
 use crate::wire::{

@@ -9,6 +9,7 @@ mod enrol;
 mod keeper;
 mod link;
 mod listener;
+mod lists;
 mod outage;
 mod session;
 #[cfg(test)]

@@ -127,12 +127,24 @@ impl<S: Stream> Control<S> {
         question: &Q,
         tail: &[Bytes],
     ) -> Result<(A, Bytes), AskError> {
+        self.send(question, tail).await?;
+        self.answer().await
+    }
+
+    /// Asks one thing without waiting. Each question needs an [`answer`](Self::answer) before others may use the stream.
+    pub async fn send<Q: Message>(&mut self, question: &Q, tail: &[Bytes]) -> Result<(), AskError> {
         if self.greeting == Greeting::Refused {
             return Err(LinkError::StreamEnded.into());
         }
-        self.frames.send(question, tail).await?;
-        if self.greeting == Greeting::Sent {
-            self.welcome().await?;
+        Ok(self.frames.send(question, tail).await?)
+    }
+
+    /// The answer to the first question that has none yet, header and tail.
+    pub async fn answer<A: Message>(&mut self) -> Result<(A, Bytes), AskError> {
+        match self.greeting {
+            Greeting::Refused => return Err(LinkError::StreamEnded.into()),
+            Greeting::Sent => _ = self.welcome().await?,
+            Greeting::Answered => {}
         }
         let frame = self.frames.expect().await?;
         answer(&frame)

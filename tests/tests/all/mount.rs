@@ -93,6 +93,29 @@ fn a_mount_shows_every_version_and_new_ones_come_by_themselves() {
     assert!(files_below(&computer.home.join("state/mounts")).is_empty());
 }
 
+/// Whoever has no keys is told so before anything is mounted; what is mounted has its keys, and stays.
+#[test]
+fn without_its_keys_nothing_is_mounted() {
+    let test = "without_its_keys_nothing_is_mounted";
+    let Some((world, computer, point)) = backed_up(test) else { return };
+    mount(&computer, &point);
+    let another = world.path("another");
+    let keyring = computer.home.join("state/keyring");
+    let whole = fs::read(&keyring).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    for kept in [Some(damaged), Some(Vec::new()), None] {
+        match kept {
+            Some(bytes) => fs::write(&keyring, bytes).unwrap(),
+            None => fs::remove_file(&keyring).unwrap(),
+        }
+        computer.run([Path::new("mount"), &another]).says(1, &["state/keyring"]);
+        assert!(!another.exists());
+        equals(&point.join("latest"), &world.path("data"));
+    }
+    computer.run([Path::new("umount"), &point]).says(0, &["unmounted"]);
+}
+
 #[test]
 fn the_system_mounts_by_the_helper() {
     let test = "the_system_mounts_by_the_helper";
