@@ -226,8 +226,9 @@ impl View {
         if KEEP_OUT.contains(&name) {
             return Some(Item::Text(Text::Nothing));
         }
-        let fixed = fixed_in_folder(around).find(|(own, _)| *own == name).map(|(_, item)| item);
-        fixed.or_else(|| self.link_at(around, name))
+        // Nobody should have to know of the hub.
+        let is_in_hub = fixed_in_hub(around).any(|(own, _)| own == name);
+        if is_in_hub { Some(link_to_hub(name)) } else { self.link_at(around, name) }
     }
 
     /// A link to the newest version that a time or the beginning of an id means.
@@ -329,7 +330,11 @@ fn fixed_in_folder(around: &Around<'_>) -> impl Iterator<Item = (&'static str, I
     let past: &[&str] = if around.history.is_some() { &[HISTORY, DELETED, CHANGES, SEARCH] } else { &[] };
     let sets = around.sets.map(|_| SETS);
     let names = [README, BY_TIME].into_iter().chain(sets).chain(past.iter().copied());
-    names.map(|name| (name, Item::Link(format!("{HUB}/{name}").into_bytes(), None)))
+    names.map(|name| (name, link_to_hub(name)))
+}
+
+fn link_to_hub(name: &str) -> Item {
+    Item::Link(format!("{HUB}/{name}").into_bytes(), None)
 }
 
 fn fixed_in_hub(around: &Around<'_>) -> impl Iterator<Item = (&'static str, Item)> + use<> {

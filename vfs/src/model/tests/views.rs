@@ -108,6 +108,22 @@ fn only_versions_are_real_directories() {
 }
 
 #[test]
+fn what_is_in_the_hub_is_found_above_it() {
+    let mut archive = TestArchive::new();
+    let versions = several(&mut archive);
+    let snapshots = snapshots(&archive, versions);
+    let hub = find(&snapshots, ".backstore").unwrap().ino;
+    let names: Vec<_> = list(&snapshots, hub).into_iter().map(|(name, _)| name).collect();
+    assert!(names.iter().any(|name| name == b"tags"), "{names:?}");
+    for name in names {
+        let name = String::from_utf8(name).unwrap();
+        assert_eq!(target(&snapshots, &name), format!(".backstore/{name}"));
+    }
+    // Without an index there is no past.
+    assert!(find(&snapshots, "history").is_err());
+}
+
+#[test]
 fn listings_of_views_continue_anywhere() {
     let mut archive = TestArchive::new();
     let root = archive.finish();
