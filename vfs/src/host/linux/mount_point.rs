@@ -10,9 +10,6 @@ use rustix::io::Errno;
 use super::super::MountError;
 use super::system;
 
-/// What the mount table calls us.
-pub(super) const SOURCE: &str = "backstore";
-
 /// The absolute path of a mount point that can be used. A dead mount of ours is taken away first.
 pub(super) fn prepare(point: &Path, allow_nonempty: bool) -> Result<PathBuf, MountError> {
     let resolved = resolve(point)?;
@@ -107,7 +104,7 @@ fn parse(line: &[u8]) -> Option<Mount> {
     let point = unescape(fields.nth(4)?);
     let mut after = fields.skip_while(|field| field != b"-").skip(1);
     let (kind, source) = (after.next()?, after.next()?);
-    let is_ours = kind.starts_with(b"fuse") && OsStr::from_bytes(source) == SOURCE;
+    let is_ours = kind.starts_with(b"fuse") && OsStr::from_bytes(source) == system::SOURCE;
     let options = after.next().unwrap_or_default().split(|byte| *byte == b',');
     let user = options.filter_map(|option| option.strip_prefix(b"user_id=")).next();
     let user = user.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());

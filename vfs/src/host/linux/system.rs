@@ -16,10 +16,11 @@ use rustix::process::{getegid, geteuid};
 
 use super::super::{MountError, MountOptions};
 use super::filesystem::FuseFilesystem;
-use super::mount_point::SOURCE;
 
 const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";
+/// What the mount table calls us.
+pub(super) const SOURCE: &str = "backstore";
 const KIND: &str = "fuse.backstore";
 /// Bytes that the kernel reads ahead of a sequential reader, if it lets us say.
 const READ_AHEAD_KIB: &str = "1024";
