@@ -1,5 +1,7 @@
 //! `backstore find`.
 
+use std::sync::Arc;
+
 use backstore_protocol::entry::Kind;
 use backstore_protocol::path::ArchivePath;
 use clap::ValueEnum;
@@ -8,6 +10,7 @@ use serde_json::Value;
 use super::choice::{AtChoice, SetChoice, open};
 use super::entry_line::{entry_json, path_bytes};
 use super::ls::note_unreadable;
+use super::meter::while_indexing;
 use super::output::Output;
 use super::{CliError, Context, Exit};
 use crate::reading::{AllMatches, Matches, Query, ReadingError, VersionInfo};
@@ -77,7 +80,11 @@ pub(super) fn run(args: &FindArgs, context: &Context) -> Result<Exit, CliError> 
     };
     if args.all {
         let all = versions.all()?;
-        for found in AllMatches::new(&versions, &context.home, &all, &query)? {
+        let progress = Arc::default();
+        let meter = while_indexing(&progress);
+        let matches = AllMatches::new(&versions, &context.home, &all, &query, &progress)?;
+        drop(meter);
+        for found in matches {
             match found {
                 Ok(found) => show(&all[found.version], &found.path, &found.entry, &mut out)?,
                 Err(ReadingError::Read(error)) => {

@@ -1,6 +1,7 @@
 //! `backstore ls`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use backstore_protocol::entry::Entry;
 use backstore_protocol::path::ArchivePath;
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use super::choice::{AtChoice, Located, SetChoice, open};
 use super::entry_line::{entry_json, long, long_after, path_bytes};
+use super::meter::while_indexing;
 use super::output::Output;
 use super::{CliError, Context, Exit};
 use crate::archive::Archive;
@@ -141,7 +143,11 @@ impl Lines<'_> {
             }
         };
         for root in roots {
-            for gone in Deleted::new(&versions, &context.home, &root)? {
+            let progress = Arc::default();
+            let meter = while_indexing(&progress);
+            let deleted = Deleted::new(&versions, &context.home, &root, &progress)?;
+            drop(meter);
+            for gone in deleted {
                 match gone {
                     Ok(Gone { path, entry, version }) => self.gone(&path, &entry, &version.name)?,
                     Err(ReadingError::Read(error)) => self.unreadable(error)?,

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use backstore_platform::process::{Stream, is_terminal, width};
 
+use super::text;
+use crate::reading::IndexProgress;
+
 /// Shows the line until it is dropped.
 pub(super) struct Meter {
     stop: Arc<AtomicBool>,
@@ -35,6 +38,18 @@ impl Meter {
         });
         Self { stop, thread }
     }
+}
+
+/// Shows how far the index of what became of files has come, which takes a while the first time.
+pub(super) fn while_indexing(progress: &Arc<IndexProgress>) -> Meter {
+    let progress = Arc::clone(progress);
+    Meter::start(move |_| match progress.versions.load(Ordering::Relaxed) {
+        0 => String::new(),
+        all => {
+            let begun = progress.begun.load(Ordering::Relaxed);
+            format!("indexing what became of files: {} of {} versions", text::count(begun), text::count(all))
+        }
+    })
 }
 
 fn show(text: &str) {

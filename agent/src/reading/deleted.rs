@@ -4,7 +4,7 @@ use backstore_protocol::entry::Entry;
 use backstore_protocol::path::ArchivePath;
 use backstore_vfs::objects::ReadError;
 
-use super::indexed::Indexed;
+use super::indexed::{IndexProgress, Indexed};
 use super::{ReadingError, VersionInfo, Versions};
 use crate::home::Home;
 
@@ -32,8 +32,13 @@ pub struct Deleted {
 
 impl Deleted {
     /// Those at or below `path`. What the index on this computer's disk does not know yet is taken into it first.
-    pub fn new(versions: &Versions<'_>, home: &Home, path: &ArchivePath) -> Result<Self, ReadingError> {
-        let (index, unreadable) = Indexed::up_to_date(versions, home, &versions.all()?)?;
+    pub fn new(
+        versions: &Versions<'_>,
+        home: &Home,
+        path: &ArchivePath,
+        progress: &IndexProgress,
+    ) -> Result<Self, ReadingError> {
+        let (index, unreadable) = Indexed::up_to_date(versions, home, &versions.all()?, progress)?;
         let mut deleted = Self { index, unreadable, directories: vec![path.clone()], found: Vec::new() };
         deleted.found.extend(deleted.gone(path)?);
         Ok(deleted)

@@ -1,10 +1,21 @@
 //! The index of what became of files, as commands use it; a mount shows the same.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use backstore_vfs::history::History;
 use backstore_vfs::objects::ReadError;
 
 use super::{ReadingError, VersionInfo, Versions};
 use crate::home::Home;
+
+/// How far taking versions into the index has come.
+#[derive(Debug, Default)]
+pub struct IndexProgress {
+    /// Versions that are to be taken into it.
+    pub versions: AtomicU64,
+    /// Those that have been begun.
+    pub begun: AtomicU64,
+}
 
 /// The index of a set, and the versions that it is of.
 pub(super) struct Indexed {
@@ -19,13 +30,20 @@ impl Indexed {
         versions: &Versions<'_>,
         home: &Home,
         all: &[VersionInfo],
+        progress: &IndexProgress,
     ) -> Result<(Self, Vec<ReadError>), ReadingError> {
         let archive = versions.archive;
         let folder = home.history_path(&versions.lineage.info.lineage.to_string());
         let history = History::open(&folder, &archive.keys)?;
         let zone = versions.zone.name();
         let models: Vec<_> = all.iter().map(|version| versions.model(version, zone)).collect();
-        let fed = history.feed(&archive.reader, &models, || true)?;
+        let known = history.indexed_to();
+        let new = models.iter().filter(|version| !version.is_partial && Some(version.sequence) > known);
+        progress.versions.store(new.count() as u64, Ordering::Relaxed);
+        let fed = history.feed(&archive.reader, &models, || {
+            progress.begun.fetch_add(1, Ordering::Relaxed);
+            true
+        })?;
         Ok((Self::of(history, all), fed.unreadable))
     }
 

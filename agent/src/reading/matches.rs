@@ -10,7 +10,7 @@ use backstore_vfs::history::{PastPath, PastState};
 use backstore_vfs::objects::ReadError;
 use backstore_vfs::view::{View, Walk};
 
-use super::indexed::Indexed;
+use super::indexed::{IndexProgress, Indexed};
 use super::{Change, Differences, ReadingError, VersionInfo, Versions};
 use crate::home::Home;
 use crate::scan::PathPattern;
@@ -129,8 +129,9 @@ impl<'a> AllMatches<'a> {
         home: &Home,
         all: &'a [VersionInfo],
         query: &'a Query,
+        progress: &IndexProgress,
     ) -> Result<Self, ReadingError> {
-        let (index, unreadable) = Indexed::up_to_date(versions, home, all)?;
+        let (index, unreadable) = Indexed::up_to_date(versions, home, all, progress)?;
         let places: HashMap<_, _> =
             all.iter().enumerate().map(|(place, version)| (version.sequence, place)).collect();
         let mut found = Vec::new();

@@ -20,6 +20,7 @@ pub use deleted::{Deleted, Gone};
 pub use difference::{Difference, Differences};
 pub use error::ReadingError;
 pub use history::{History, State};
+pub use indexed::IndexProgress;
 pub use matches::{AllMatches, Match, Matches, Query};
 pub use missing::missing;
 pub use place::Place;

@@ -13,7 +13,7 @@ use backstore_platform::process::Interrupts;
 use backstore_protocol::entry::{Kind, Time};
 use proptest::prelude::*;
 
-use super::indexed::Indexed;
+use super::indexed::{IndexProgress, Indexed};
 use super::verify::{Ended, Findings, Position, Scope, Verification, VerifyProgress};
 use super::*;
 use crate::archive::Archive;
@@ -181,10 +181,12 @@ proptest! {
         });
         // Without an index, with one of some versions, and with one of all.
         check_histories();
-        Indexed::up_to_date(&versions, home, &all[all.len() / 2..]).unwrap();
+        Indexed::up_to_date(&versions, home, &all[all.len() / 2..], &IndexProgress::default()).unwrap();
         check_histories();
         check_matches(&versions, home, &all, &states);
-        Indexed::up_to_date(&versions, home, &all).unwrap();
+        let progress = IndexProgress::default();
+        Indexed::up_to_date(&versions, home, &all, &progress).unwrap();
+        prop_assert_eq!(progress.begun.into_inner(), progress.versions.into_inner());
         prop_assert!(Indexed::as_it_is(&versions, home, &all).is_some_and(|index| index.knows(&all[0])));
         check_histories();
         check_verify(&versions, &all);
@@ -270,7 +272,7 @@ fn check_matches(versions: &Versions<'_>, home: &Home, all: &[VersionInfo], stat
         let mut all = all.to_vec();
         all.iter_mut().enumerate().for_each(|(at, version)| version.is_partial = partial >> at & 1 != 0);
         let index = Home::at(&home.cache_path().join(partial.to_string()));
-        let mut found: Vec<_> = AllMatches::new(versions, &index, &all, &query)
+        let mut found: Vec<_> = AllMatches::new(versions, &index, &all, &query, &IndexProgress::default())
             .unwrap()
             .map(|found| found.unwrap())
             .map(|found| {
