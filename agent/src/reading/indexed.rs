@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use backstore_protocol::keys::Keys;
 use backstore_vfs::history::History;
 use backstore_vfs::objects::ReadError;
+use tempfile::TempDir;
 
 use super::{ReadingError, VersionInfo, Versions};
 use crate::home::Home;
@@ -20,6 +22,8 @@ pub struct IndexProgress {
 /// The index of a set, and the versions that it is of.
 pub(super) struct Indexed {
     pub(super) history: History,
+    /// Where it is, if only for now; goes after it.
+    _passing: Option<TempDir>,
     /// The complete ones that it knows, oldest first.
     versions: Vec<VersionInfo>,
 }
@@ -34,7 +38,10 @@ impl Indexed {
     ) -> Result<(Self, Vec<ReadError>), ReadingError> {
         let archive = versions.archive;
         let folder = home.history_path(&versions.lineage.info.lineage.to_string());
-        let history = History::open(&folder, &archive.keys)?;
+        let (history, passing) = match History::open(&folder, &archive.keys) {
+            Ok(history) => (history, None),
+            Err(error) => open_passing(&archive.keys).ok_or(error)?,
+        };
         let zone = versions.zone.name();
         let models: Vec<_> = all.iter().map(|version| versions.model(version, zone)).collect();
         let known = history.indexed_to();
@@ -44,7 +51,7 @@ impl Indexed {
             progress.begun.fetch_add(1, Ordering::Relaxed);
             true
         })?;
-        Ok((Self::of(history, all), fed.unreadable))
+        Ok((Self::of(history, passing, all), fed.unreadable))
     }
 
     /// As it is on this computer's disk, without reading from the archive; nothing if it is of no use.
@@ -52,14 +59,14 @@ impl Indexed {
         let folder = home.history_path(&versions.lineage.info.lineage.to_string());
         let history = History::open_made(&folder, &versions.archive.keys)?;
         let newest = history.indexed_snapshot()?;
-        all.iter().any(|version| version.id == newest).then(|| Self::of(history, all))
+        all.iter().any(|version| version.id == newest).then(|| Self::of(history, None, all))
     }
 
-    fn of(history: History, all: &[VersionInfo]) -> Self {
+    fn of(history: History, passing: Option<TempDir>, all: &[VersionInfo]) -> Self {
         let known = history.indexed_to();
         let is_known = |version: &&VersionInfo| !version.is_partial && Some(version.sequence) <= known;
         let versions = all.iter().rev().filter(is_known).cloned().collect();
-        Self { history, versions }
+        Self { history, _passing: passing, versions }
     }
 
     /// Whether it knows a version.
@@ -72,4 +79,11 @@ impl Indexed {
         let before_end = self.versions.partition_point(|version| version.sequence < end);
         self.versions[..before_end].last().filter(|version| version.sequence >= from)
     }
+}
+
+/// An index for this command alone, where its own place cannot be used or others have it.
+fn open_passing(keys: &Keys) -> Option<(History, Option<TempDir>)> {
+    let folder = TempDir::new().ok()?;
+    let history = History::open(folder.path(), keys).ok()?;
+    Some((history, Some(folder)))
 }

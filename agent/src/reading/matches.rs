@@ -151,15 +151,15 @@ impl<'a> AllMatches<'a> {
     }
 
     /// The next one in a complete version.
-    fn next_complete(&mut self) -> Option<Result<Match, ReadingError>> {
-        let Found { version: Reverse(version), key: Reverse(key), sequence } = self.found.pop()?;
-        let path = ArchivePath::from_key(&key).ok()?;
-        let states = match self.index.history.states(path.joined()) {
-            Ok(states) => states,
-            Err(error) => return Some(Err(error.into())),
-        };
-        let entry = states.into_iter().find(|state| state.sequence == sequence)?.entry?;
-        Some(Ok(Match { path, entry, version }))
+    fn next_complete(&mut self) -> Result<Option<Match>, ReadingError> {
+        while let Some(Found { version: Reverse(version), key: Reverse(key), sequence }) = self.found.pop() {
+            let path = ArchivePath::from_key(&key).map_err(ReadError::from)?;
+            // Only states in which it was there were collected.
+            if let Some(entry) = self.index.history.state_from(path.joined(), sequence)?.entry {
+                return Ok(Some(Match { path, entry, version }));
+            }
+        }
+        Ok(None)
     }
 
     /// The next one that is in partial versions only.
@@ -233,7 +233,10 @@ impl Iterator for AllMatches<'_> {
         if let Some(error) = self.unreadable.pop() {
             return Some(Err(error.into()));
         }
-        self.next_complete().or_else(|| self.next_partial().transpose())
+        match self.next_complete() {
+            Ok(None) => self.next_partial().transpose(),
+            found => found.transpose(),
+        }
     }
 }
 

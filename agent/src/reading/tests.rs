@@ -13,6 +13,8 @@ use backstore_platform::process::Interrupts;
 use backstore_protocol::entry::{Kind, Time};
 use proptest::prelude::*;
 
+use backstore_vfs::history::COPIES_MAX;
+
 use super::indexed::{IndexProgress, Indexed};
 use super::verify::{Ended, Findings, Position, Scope, Verification, VerifyProgress};
 use super::*;
@@ -295,6 +297,35 @@ fn check_matches(versions: &Versions<'_>, home: &Home, all: &[VersionInfo], stat
         expected.sort();
         assert_eq!(found, expected, "partial {partial:b}");
     }
+}
+
+/// Without a place of its own for the index, what is asked for is answered all the same.
+#[test]
+fn without_a_usable_index_files_are_found_too() {
+    let bench = Bench::new();
+    let root = bench.source();
+    let mut files = Files::new();
+    apply(&root, &mut files, &Edit::Write(1, 1));
+    bench.back_up();
+    let archive = bench.archive();
+    let versions = Versions::choose(&archive, None, None, &[]).unwrap();
+    let all = versions.all().unwrap();
+    let query = Query { pattern: PathPattern::new("f*").unwrap(), kind: Some(Kind::File) };
+    let home = &bench.computer.home;
+    let find = || {
+        let progress = IndexProgress::default();
+        let found = AllMatches::new(&versions, home, &all, &query, &progress).unwrap();
+        assert_eq!(found.map(|found| found.unwrap().version).collect::<Vec<_>>(), [0]);
+    };
+    let folder = home.history_path(&versions.lineage.info.lineage.to_string());
+    let others: Vec<_> = (0..COPIES_MAX)
+        .map(|_| backstore_vfs::history::History::open(&folder, &archive.keys).unwrap())
+        .collect();
+    find();
+    drop(others);
+    fs::remove_dir_all(folder.parent().unwrap()).unwrap();
+    fs::write(folder.parent().unwrap(), "no folder").unwrap();
+    find();
 }
 
 fn verify(

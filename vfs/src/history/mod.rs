@@ -113,8 +113,9 @@ impl History {
     /// Opens the index in `folder` if there is one that knows versions and nobody else has it.
     pub fn open_made(folder: &Path, keys: &Keys) -> Option<Self> {
         let copies = (0..COPIES_MAX).map(|number| folder.join(number.to_string()));
-        let made = copies.filter(|copy| copy.is_dir()).filter_map(|copy| Self::open_copy(&copy, keys).ok());
-        made.into_iter().find(|history| history.indexed_to().is_some())
+        let mut made =
+            copies.filter(|copy| copy.is_dir()).filter_map(|copy| Self::open_copy(&copy, keys).ok());
+        made.find(|history| history.indexed_to().is_some())
     }
 
     fn open_copy(folder: &Path, keys: &Keys) -> Result<Self, HistoryError> {
@@ -165,6 +166,12 @@ impl History {
         let state =
             |(sequence, known): KeyedState| PastState { sequence, entry: known.map(|(_, entry)| entry) };
         Ok(states.map(state).collect())
+    }
+
+    /// What a path was from a sequence on that is among its states.
+    pub fn state_from(&self, path: &[u8], sequence: u64) -> Result<PastState, HistoryError> {
+        let state = self.states(path)?.into_iter().find(|state| state.sequence == sequence);
+        state.ok_or_else(|| self.damaged())
     }
 
     /// What became of a file, oldest first: while its path was a directory, it was not there.
